@@ -1,0 +1,1 @@
+"""What the product is told: the environment, the model catalogue and the texts for people."""

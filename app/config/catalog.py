@@ -1,0 +1,275 @@
+"""The models: names, providers, prices, sizes, capabilities, fallbacks, groups and limits.
+
+All of it is read from `database/litellm-config.yaml`, the file that LiteLLM itself starts from,
+and nowhere else. Prices become integer micro-USD per million tokens without passing a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.config.errors import ConfigurationError
+
+# USD per token → micro-USD per million tokens.
+_PRICE_SCALE = Decimal(10) ** 12
+
+PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Integer micro-USD per million tokens."""
+
+    input: int
+    output: int
+    cached_input: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model that callers may name."""
+
+    name: str
+    provider: str
+    # What LiteLLM calls at the provider, such as `openai/gpt-4o`.
+    target: str
+    mode: str
+    prices: Prices
+    max_input_tokens: int
+    max_output_tokens: int
+    supports_vision: bool
+    supports_function_calling: bool
+    fallbacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A name that stands for several models, tried in this order."""
+
+    name: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One entry of `budget_and_rate_limits`; ``model`` is None when it holds for all together."""
+
+    model: str | None
+    metric: str
+    period: str
+    limit: int
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPolicy:
+    check_interval_s: float
+    unhealthy_threshold: int
+    cooldown_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What may be called, and at which price."""
+
+    models: Mapping[str, Model]
+    groups: Mapping[str, Group]
+    limits: tuple[Limit, ...]
+    health: HealthPolicy
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.models or name in self.groups
+
+    def names(self) -> list[str]:
+        """Return every name that a caller may use: models, then groups."""
+        return [*self.models, *self.groups]
+
+    def resolve(self, name: str) -> tuple[Model, ...] | None:
+        """Return the models to try for ``name``, in order; None when the name is unknown."""
+        if model := self.models.get(name):
+            return (model, *(self.models[fallback] for fallback in model.fallbacks))
+        if group := self.groups.get(name):
+            return tuple(self.models[member] for member in group.members)
+        return None
+
+    def served_by(self, name: str, target: str | None) -> Model | None:
+        """Return which model answered a call to ``name``, told by the target LiteLLM reports."""
+        if model := self.models.get(name):
+            return model
+        candidates = self.resolve(name) or ()
+        return next((model for model in candidates if model.target == target), None)
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read the catalogue.
+
+    Raises: ConfigurationError, naming the model and the key of every fault.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_DecimalLoader)  # noqa: S506  # a SafeLoader
+    except (OSError, yaml.YAMLError) as fault:
+        raise ConfigurationError([f"LITELLM_CONFIG cannot be read: {type(fault).__name__}"]) from fault
+    if not isinstance(document, dict):
+        raise ConfigurationError(["LITELLM_CONFIG is not a mapping"])
+    return _Reader(document).catalog()
+
+
+class _DecimalLoader(yaml.SafeLoader):
+    """Keeps numbers with a point as exact decimals: a float would change a price."""
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
+    return Decimal(str(loader.construct_scalar(node)).replace("_", ""))
+
+
+_DecimalLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
+
+
+class _Reader:
+    """Turns LiteLLM's document into the catalogue, collecting every fault on the way."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._router = document.get("router_settings") or {}
+        self._own = document.get("solaris") or {}
+        self._problems: list[str] = []
+
+    def catalog(self) -> Catalog:
+        models = self._models()
+        groups = self._groups(models)
+        catalog = Catalog(models, groups, self._limits(models, groups), self._health())
+        if self._problems:
+            raise ConfigurationError(self._problems)
+        return catalog
+
+    def _models(self) -> dict[str, Model]:
+        fallbacks = self._fallbacks()
+        models: dict[str, Model] = {}
+        for entry in self._document.get("model_list") or []:
+            model = self._model(entry, fallbacks)
+            if model.name in models:
+                self._problems.append(f"model {model.name}: named twice")
+            models[model.name] = model
+        for model in models.values():
+            self._check_names(f"fallbacks of {model.name}", model.fallbacks, models)
+        if not models:
+            self._problems.append("model_list is empty")
+        return models
+
+    def _model(self, entry: Mapping[str, Any], fallbacks: Mapping[str, tuple[str, ...]]) -> Model:
+        name = str(entry.get("model_name"))
+        info, params = entry.get("model_info") or {}, entry.get("litellm_params") or {}
+        target = str(params.get("model"))
+        input_price = self._price(name, info, "input_cost_per_token")
+        cached = "cache_read_input_token_cost"
+        mode = str(info.get("mode", "chat"))
+        return Model(
+            name=name,
+            provider=PROVIDERS.get(target.split("/", 1)[0], target.split("/", 1)[0]),
+            target=target,
+            mode=mode,
+            prices=Prices(
+                input=input_price,
+                output=self._price(name, info, "output_cost_per_token"),
+                cached_input=self._price(name, info, cached) if cached in info else input_price,
+            ),
+            max_input_tokens=self._count(name, info, "max_input_tokens"),
+            max_output_tokens=0 if mode == "embedding" else self._count(name, info, "max_output_tokens"),
+            supports_vision=info.get("supports_vision") is True,
+            supports_function_calling=info.get("supports_function_calling") is True,
+            fallbacks=fallbacks.get(name, ()),
+        )
+
+    def _price(self, model: str, info: Mapping[str, Any], key: str) -> int:
+        try:
+            price = Decimal(info[key]) * _PRICE_SCALE
+        except (KeyError, TypeError, InvalidOperation):
+            self._problems.append(f"model {model}: {key} must be a decimal number")
+            return 0
+        if price < 0 or price != price.to_integral_value():
+            self._problems.append(f"model {model}: {key} is negative or finer than 1e-12 USD")
+            return 0
+        return int(price)
+
+    def _count(self, owner: str, mapping: Mapping[str, Any], key: str) -> int:
+        value = mapping.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            self._problems.append(f"{owner}: {key} must be a whole number above zero")
+            return 1
+        return value
+
+    def _fallbacks(self) -> dict[str, tuple[str, ...]]:
+        chains: dict[str, tuple[str, ...]] = {}
+        for entry in self._router.get("fallbacks") or []:
+            chains.update({name: tuple(chain) for name, chain in entry.items()})
+        return chains
+
+    def _groups(self, models: Mapping[str, Model]) -> dict[str, Group]:
+        groups: dict[str, Group] = {}
+        for entry in self._router.get("routing_groups") or []:
+            name, members = str(entry.get("group_name")), tuple(entry.get("models") or ())
+            self._check_names(f"group {name}", members, models)
+            if name in models or not members:
+                self._problems.append(f"group {name}: empty, or named like a model")
+            groups[name] = Group(name, members)
+        return groups
+
+    def _check_names(self, what: str, names: tuple[str, ...], models: Mapping[str, Model]) -> None:
+        unknown = [name for name in names if name not in models]
+        if unknown:
+            self._problems.append(f"{what}: unknown model {', '.join(map(str, unknown))}")
+
+    def _limits(
+        self, models: Mapping[str, Model], groups: Mapping[str, Group]
+    ) -> tuple[Limit, ...]:
+        limits: list[Limit] = []
+        for entry in self._own.get("budget_and_rate_limits") or []:
+            subject = entry.get("model")
+            if subject != "*" and subject not in models and subject not in groups:
+                self._problems.append(f"budget_and_rate_limits: unknown model {subject}")
+            limits.extend(self._limits_of(entry, None if subject == "*" else subject))
+        return tuple(limits)
+
+    def _limits_of(self, entry: Mapping[str, Any], model: str | None) -> list[Limit]:
+        owner = f"budget_and_rate_limits of {model or '*'}"
+        mode = str(entry.get("mode", "enforce"))
+        limits = []
+        if mode not in ("enforce", "shadow"):
+            self._problems.append(f"{owner}: mode must be enforce or shadow")
+        for key, metric in (("rpm", "requests"), ("tpm", "tokens")):
+            if key in entry:
+                limits.append(Limit(model, metric, "minute", self._count(owner, entry, key), mode))
+        if "max_budget" in entry:
+            limits.append(self._money_limit(owner, entry, model, mode))
+        return limits
+
+    def _money_limit(
+        self, owner: str, entry: Mapping[str, Any], model: str | None, mode: str
+    ) -> Limit:
+        periods = {"1d": "day", "7d": "week", "1mo": "month"}
+        duration = str(entry.get("budget_duration"))
+        if duration not in periods:
+            self._problems.append(f"{owner}: budget_duration must be one of {', '.join(periods)}")
+        micro_usd = Decimal(entry["max_budget"]) * 1_000_000
+        return Limit(model, "cost", periods.get(duration, "month"), int(micro_usd), mode)
+
+    def _health(self) -> HealthPolicy:
+        policy = self._own.get("health") or {}
+        return HealthPolicy(
+            check_interval_s=self._seconds(policy, "check_interval_s"),
+            unhealthy_threshold=self._count("health", policy, "unhealthy_threshold"),
+            cooldown_s=self._seconds(policy, "cooldown_s"),
+        )
+
+    def _seconds(self, mapping: Mapping[str, Any], key: str) -> float:
+        value = mapping.get(key)
+        if not isinstance(value, int | Decimal) or isinstance(value, bool) or value <= 0:
+            self._problems.append(f"health: {key} must be a number of seconds above zero")
+            return 1.0
+        return float(value)

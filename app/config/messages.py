@@ -1,0 +1,103 @@
+"""What people read when a call is refused or fails, by error code and locale.
+
+One sentence, one line, under 240 characters: LibreChat shows it in the chat. No braces in the
+result (clients try to parse them as JSON), no internals, nobody else's figures.
+"""
+
+from __future__ import annotations
+
+MESSAGES: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "invalid_api_key": "Chave de API ausente, desconhecida, expirada ou revogada. "
+        "Peça uma chave ao administrador.",
+        "identity_rejected": "A identidade enviada com a chave não pôde ser verificada.",
+        "permission_denied": "Esta chave não tem permissão para esta operação.",
+        "model_not_allowed": "Sua chave não tem permissão para usar o modelo {model}.",
+        "model_not_found": "O modelo {model} não existe. Veja a lista em /v1/models.",
+        "invalid_request_error": "Pedido inválido: {detail}",
+        "request_too_large": "O pedido é grande demais: o limite é de {limit_mb} MB.",
+        "insufficient_quota": "O orçamento disponível para este pedido acabou. "
+        "Fale com o administrador.",
+        "rate_limit_exceeded": "O modelo está recebendo pedidos demais agora. "
+        "Tente de novo em instantes.",
+        "overloaded": "O serviço está no limite de pedidos simultâneos. Tente de novo em instantes.",
+        "draining": "O servidor está sendo reiniciado. Envie a mensagem de novo.",
+        "upstream_unavailable": "O serviço de IA está indisponível no momento. "
+        "Tente de novo em alguns minutos.",
+        "upstream_timeout": "O modelo demorou demais para responder. Tente de novo.",
+        "upstream_error": "O modelo devolveu uma resposta inválida ou incompleta. Tente de novo.",
+        "database_unavailable": "O serviço não conseguiu verificar sua chave agora. "
+        "Tente de novo em instantes.",
+        "invalid_signature": "Assinatura inválida.",
+        "not_ready": "Este serviço ainda não pode guardar eventos. Envie de novo mais tarde.",
+        "not_found": "Este endereço não existe.",
+        "method_not_allowed": "Este endereço não aceita este método.",
+        "http_error": "O pedido não pôde ser atendido.",
+        "internal_error": "Erro interno. Informe o código do pedido ao administrador.",
+    },
+    "en": {
+        "invalid_api_key": "API key missing, unknown, expired or revoked. "
+        "Ask your administrator for a key.",
+        "identity_rejected": "The identity sent with this key could not be verified.",
+        "permission_denied": "This key is not allowed to do that.",
+        "model_not_allowed": "Your key is not allowed to use the model {model}.",
+        "model_not_found": "The model {model} does not exist. See the list at /v1/models.",
+        "invalid_request_error": "Invalid request: {detail}",
+        "request_too_large": "The request is too large: the limit is {limit_mb} MB.",
+        "insufficient_quota": "The budget for this request is used up. Talk to your administrator.",
+        "rate_limit_exceeded": "The model is receiving too many requests. Try again in a moment.",
+        "overloaded": "The service is at its limit of simultaneous requests. Try again shortly.",
+        "draining": "The server is restarting. Send the message again.",
+        "upstream_unavailable": "The AI service is unavailable. Try again in a few minutes.",
+        "upstream_timeout": "The model took too long to answer. Try again.",
+        "upstream_error": "The model returned an invalid or incomplete answer. Try again.",
+        "database_unavailable": "The service could not check your key just now. Try again shortly.",
+        "invalid_signature": "Invalid signature.",
+        "not_ready": "This service cannot store events yet. Send it again later.",
+        "not_found": "This address does not exist.",
+        "method_not_allowed": "This address does not accept this method.",
+        "http_error": "The request could not be served.",
+        "internal_error": "Internal error. Give the request id to your administrator.",
+    },
+}
+
+# What is wrong with a field, for `invalid_request_error`; keys are used by the schemas.
+DETAILS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "not_json": "o corpo não é um objeto JSON válido.",
+        "required": "o campo {field} é obrigatório.",
+        "not_text": "o campo {field} deve ser um texto não vazio.",
+        "not_list": "o campo {field} deve ser uma lista não vazia.",
+        "not_object": "o campo {field} deve ser um objeto.",
+        "not_boolean": "o campo {field} deve ser true ou false.",
+        "not_count": "o campo {field} deve ser um número inteiro maior que zero.",
+        "refused_upstream": "o provedor recusou o pedido: {reason}",
+        "refused_upstream_silent": "o provedor recusou o pedido.",
+    },
+    "en": {
+        "not_json": "the body is not a valid JSON object.",
+        "required": "the field {field} is required.",
+        "not_text": "the field {field} must be a non-empty text.",
+        "not_list": "the field {field} must be a non-empty list.",
+        "not_object": "the field {field} must be an object.",
+        "not_boolean": "the field {field} must be true or false.",
+        "not_count": "the field {field} must be a whole number above zero.",
+        "refused_upstream": "the provider refused the request: {reason}",
+        "refused_upstream_silent": "the provider refused the request.",
+    },
+}
+
+
+def message_for(code: str, locale: str, **values: object) -> str:
+    """Return the sentence for ``code``; ``values`` fill its places."""
+    return _fill(MESSAGES[locale][code], values)
+
+
+def detail_for(detail: str, locale: str, **values: object) -> str:
+    return _fill(DETAILS[locale][detail], values)
+
+
+def _fill(template: str, values: dict[str, object]) -> str:
+    # A caller's own text goes in as it is, never as a template, and without braces.
+    safe = {name: str(value).replace("{", "(").replace("}", ")") for name, value in values.items()}
+    return template.format(**safe)

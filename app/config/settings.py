@@ -1,0 +1,199 @@
+"""Typed settings, read once from the environment.
+
+Every variable of the product is read here and nowhere else; `.env.example` and
+`docs/configuration.md` list the same names, and a test keeps the three equal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from app.config.environment import Environment
+from app.config.errors import ConfigurationError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+MAX_BODY_BYTES = 50 * 1024 * 1024
+MAX_CONCURRENT_REQUESTS = 2048
+MAX_BUFFERED_BODY_BYTES = 512 * 1024 * 1024
+
+MINIMUM_SECRET_LENGTH = 16
+DEVELOPMENT_SECRET_KEY = "development-only-secret-key"
+DEVELOPMENT_MASTER_KEY = "sk-development-only-master-key"
+# Values that examples and tutorials print; refused in production whatever their length.
+PUBLICLY_KNOWN_SECRETS = frozenset(
+    {"sk-1234", "changeme", "change-me", "secret", DEVELOPMENT_SECRET_KEY, DEVELOPMENT_MASTER_KEY}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    host: str = "127.0.0.1"
+    port: int = 5000
+    workers: int = 2
+    drain_grace_s: int = 30
+    # Where workers of one machine leave what others must find: the drain marker, later the spool.
+    state_dir: Path = PROJECT_ROOT / "var" / "spool"
+    max_body_bytes: int = MAX_BODY_BYTES
+    max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS
+    max_buffered_body_bytes: int = MAX_BUFFERED_BODY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    url: str = field(default="postgresql+psycopg2://localhost/solaris", repr=False)
+    migration_url: str = field(default="postgresql+psycopg2://localhost/solaris", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LiteLLMSettings:
+    base_url: str = "http://127.0.0.1:4000"
+    master_key: str = field(default=DEVELOPMENT_MASTER_KEY, repr=False)
+    timeout_s: float = 600.0
+    max_retries: int = 1
+    retry_delay_s: float = 0.5
+    config_path: Path = PROJECT_ROOT / "database" / "litellm-config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    secret_key: str = field(default=DEVELOPMENT_SECRET_KEY, repr=False)
+    admin_api_key: str | None = field(default=None, repr=False)
+    # Newest first; a delivery signed with any of them is genuine.
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    openwebui_jwt_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `create_app` needs to know; immutable, and safe to print."""
+
+    environment: str = "development"
+    locale: str = "pt_BR"
+    log_level: str = "INFO"
+    server: ServerSettings = field(default_factory=ServerSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    litellm: LiteLLMSettings = field(default_factory=LiteLLMSettings)
+    security: SecuritySettings = field(default_factory=SecuritySettings)
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment == "production"
+
+
+def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, by default from this process's environment.
+
+    Raises: ConfigurationError, naming every variable that is wrong, missing or unsafe.
+    """
+    variables = os.environ if variables is None else variables
+    # Whoever does not say is in production: what is unsafe must be asked for by name.
+    environment_name = variables.get("ENVIRONMENT", "").strip() or "production"
+    env = Environment(variables, production=environment_name == "production")
+    env.choice("ENVIRONMENT", "production", ("development", "production"))
+    settings = Settings(
+        environment=environment_name,
+        locale=env.choice("LOCALE", "pt_BR", ("pt_BR", "en")),
+        log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        server=_server(env),
+        database=_database(env),
+        redis=RedisSettings(url=_redis_url(env)),
+        litellm=_litellm(env),
+        security=_security(env),
+    )
+    problems = env.problems + (_unsafe(settings) if settings.is_production else [])
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _server(env: Environment) -> ServerSettings:
+    return ServerSettings(
+        host=env.text("HOST", "127.0.0.1"),
+        port=env.integer("PORT", 5000, low=1, high=65535),
+        workers=env.integer("WORKERS", 2, low=1, high=64),
+        drain_grace_s=env.integer("DRAIN_GRACE", 30, low=3, high=3600),
+        state_dir=Path(env.text("SPOOL_DIR", str(ServerSettings().state_dir))),
+    )
+
+
+def _database(env: Environment) -> DatabaseSettings:
+    default = "postgresql://localhost/solaris"
+    schemes = ("postgresql://", "postgres://", "postgresql+psycopg2://")
+    url = env.secret_url("DATABASE_URL", default, schemes=schemes)
+    migration_url = env.secret_url("MIGRATION_DATABASE_URL", url, schemes=schemes)
+    return DatabaseSettings(_with_driver(url), _with_driver(migration_url))
+
+
+def _with_driver(url: str) -> str:
+    """Name the driver: to SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3."""
+    return "postgresql+psycopg2://" + url.split("://", 1)[1]
+
+
+def _redis_url(env: Environment) -> str | None:
+    url = env.secret_url("REDIS_URL", "", schemes=("redis://", "rediss://", "unix://"))
+    host = env.optional("REDIS_HOST")
+    port = env.integer("REDIS_PORT", 6379, low=1, high=65535)
+    password = env.secret("REDIS_PASSWORD")
+    if url or not host:
+        return url or None
+    credentials = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{credentials}{host}:{port}/0"
+
+
+def _litellm(env: Environment) -> LiteLLMSettings:
+    defaults = LiteLLMSettings()
+    return LiteLLMSettings(
+        base_url=env.url(
+            "LITELLM_BASE_URL", defaults.base_url, schemes=("http://", "https://")
+        ).rstrip("/"),
+        master_key=env.secret("LITELLM_MASTER_KEY") or DEVELOPMENT_MASTER_KEY,
+        timeout_s=env.seconds("LITELLM_TIMEOUT", defaults.timeout_s, low=1, high=3600),
+        max_retries=env.integer("LITELLM_MAX_RETRIES", defaults.max_retries, low=0, high=5),
+        retry_delay_s=env.seconds("LITELLM_RETRY_DELAY", defaults.retry_delay_s, low=0, high=30),
+        config_path=Path(env.text("LITELLM_CONFIG", str(defaults.config_path))),
+    )
+
+
+def _security(env: Environment) -> SecuritySettings:
+    secrets = (env.secret("WEBHOOK_SECRET"), env.secret("WEBHOOK_SECRET_PREVIOUS"))
+    return SecuritySettings(
+        secret_key=env.secret("SECRET_KEY") or DEVELOPMENT_SECRET_KEY,
+        admin_api_key=env.secret("ADMIN_API_KEY"),
+        webhook_secrets=tuple(secret for secret in secrets if secret),
+        openwebui_jwt_secret=env.secret("OPENWEBUI_JWT_SECRET"),
+    )
+
+
+def _unsafe(settings: Settings) -> list[str]:
+    """Say what production refuses: secrets that are missing, short or publicly known."""
+    required = {
+        "SECRET_KEY": settings.security.secret_key,
+        "ADMIN_API_KEY": settings.security.admin_api_key,
+        "LITELLM_MASTER_KEY": settings.litellm.master_key,
+        "WEBHOOK_SECRET": next(iter(settings.security.webhook_secrets), None),
+    }
+    problems = [f"{name} {what}" for name, value in required.items() if (what := _weakness(value))]
+    if settings.database.url == DatabaseSettings().url:
+        problems.append("DATABASE_URL must be set in production")
+    return problems
+
+
+def _weakness(secret: str | None) -> str | None:
+    if not secret or secret in (DEVELOPMENT_SECRET_KEY, DEVELOPMENT_MASTER_KEY):
+        return "must be set in production (or set ENVIRONMENT=development to try things out)"
+    if secret.lower() in PUBLICLY_KNOWN_SECRETS:
+        return "has a publicly known value; generate one with: openssl rand -hex 32"
+    if len(secret) < MINIMUM_SECRET_LENGTH:
+        return f"is shorter than {MINIMUM_SECRET_LENGTH} characters"
+    return None

@@ -1,0 +1,75 @@
+"""The configuration LiteLLM is started with: the shipped one, and what this machine adds to it.
+
+The shipped file starts anywhere. Its `solaris.switched_on_when` says what is merged in where the
+named variables are set and the named package is there; models whose provider has no key answer
+with a mock of LiteLLM's own, so that a first look costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+MOCK_TEXT = (
+    "Olá! Esta é uma resposta simulada de {model}: nenhuma chave de {provider} foi configurada. "
+    "Defina {variable} e reinicie para falar com o modelo de verdade."
+)
+# LiteLLM answers an embedding with the vector that the mock holds.
+MOCK_VECTOR = [0.0] * 1536
+SETTINGS_SECTIONS = ("litellm_settings", "general_settings", "router_settings")
+
+
+def render(
+    shipped: Mapping[str, Any],
+    environment: Mapping[str, str],
+    has_package: Callable[[str], bool],
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return (configuration, models that are mocked, names of what was switched on)."""
+    config = deepcopy(dict(shipped))
+    own = config.pop("solaris", None) or {}
+    switched_on = []
+    for option in own.get("switched_on_when") or []:
+        if _applies(option, environment, has_package):
+            _merge(config, {key: option[key] for key in SETTINGS_SECTIONS if key in option})
+            switched_on.append(option["name"])
+    return config, _mock_what_has_no_key(config, environment), switched_on
+
+
+def _applies(
+    option: Mapping[str, Any],
+    environment: Mapping[str, str],
+    has_package: Callable[[str], bool],
+) -> bool:
+    package = option.get("package")
+    has_variables = all(environment.get(name) for name in option.get("env") or [])
+    return has_variables and (package is None or has_package(package))
+
+
+def _merge(into: dict[str, Any], addition: Mapping[str, Any]) -> None:
+    """Merge mappings key by key and append lists; anything else is replaced."""
+    for key, value in addition.items():
+        present = into.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            _merge(present, value)
+        elif isinstance(present, list) and isinstance(value, list):
+            into[key] = present + [entry for entry in value if entry not in present]
+        else:
+            into[key] = deepcopy(value)
+
+
+def _mock_what_has_no_key(config: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
+    mocked = []
+    for entry in config.get("model_list") or []:
+        variable = str(entry["litellm_params"].get("api_key", "")).removeprefix("os.environ/")
+        if variable and not environment.get(variable):
+            entry["litellm_params"]["mock_response"] = _mock_for(entry, variable)
+            mocked.append(entry["model_name"])
+    return mocked
+
+
+def _mock_for(entry: Mapping[str, Any], variable: str) -> Any:
+    if entry["model_info"].get("mode") == "embedding":
+        return MOCK_VECTOR
+    provider = variable.removesuffix("_API_KEY").title()
+    return MOCK_TEXT.format(model=entry["model_name"], provider=provider, variable=variable)

@@ -1,0 +1,15 @@
+"""The addresses: each view authenticates, parses, calls one service, and serialises."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def register_blueprints(app: Flask) -> None:
+    from app.routes.admin_routes import admin_bp
+    from app.routes.health_routes import health_bp
+    from app.routes.proxy_routes import proxy_bp
+    from app.routes.webhook_routes import webhook_bp
+
+    for blueprint in (proxy_bp, webhook_bp, admin_bp, health_bp):
+        app.register_blueprint(blueprint)

@@ -1,0 +1,1 @@
+"""What the product does. Services know no Flask; collaborators come in through constructors."""

@@ -1,0 +1,151 @@
+"""The one way to LiteLLM: one aiohttp session a process, our master key, our deadline.
+
+Nothing else in the application knows aiohttp. Its exceptions leave here as ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+
+from app.config.settings import LiteLLMSettings
+from app.utils.exceptions import LiteLLMError, ModelNotAvailableError, UpstreamTimeoutError
+from app.version import __version__
+
+CONNECT_TIMEOUT_S = 5.0
+MAX_HEADER_BYTES = 64 * 1024
+# How long an idle connection is kept; uvicorn, under LiteLLM, closes its side after 5 s.
+KEEPALIVE_S = 4.0
+
+
+class Deadline:
+    """The one moment at which a call must be over, whatever it is doing then."""
+
+    def __init__(self, seconds: float) -> None:
+        self.at_s = asyncio.get_running_loop().time() + seconds
+
+    def left_s(self) -> float:
+        return self.at_s - asyncio.get_running_loop().time()
+
+
+class UpstreamAnswer:
+    """LiteLLM's answer: status and headers are here, the body is still on its way."""
+
+    def __init__(self, response: aiohttp.ClientResponse, deadline: Deadline) -> None:
+        self._response = response
+        self._deadline = deadline
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self._response.content_type == "text/event-stream"
+
+    async def json(self) -> Any:
+        """Return the parsed body, or None where it is no JSON. Closes the answer.
+
+        Raises: UpstreamTimeoutError, LiteLLMError.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline.at_s):
+                raw = await self._response.read()
+        except TimeoutError as fault:
+            raise UpstreamTimeoutError() from fault
+        except aiohttp.ClientError as fault:
+            raise LiteLLMError() from fault
+        finally:
+            self._response.release()
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return None
+
+    async def next_chunk(self, patience_s: float) -> bytes | None:
+        """Return the next bytes; b"" when the body has ended, None after ``patience_s`` of silence.
+
+        Raises: UpstreamTimeoutError, LiteLLMError when the connection broke.
+        """
+        wait_s = min(patience_s, self._deadline.left_s())
+        if wait_s <= 0:
+            raise UpstreamTimeoutError()
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._response.content.readany()
+        except TimeoutError:
+            return None
+        except aiohttp.ClientError as fault:
+            raise LiteLLMError() from fault
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end: upstream then stops."""
+        self._response.close()
+
+
+class LiteLLMTransport:
+    def __init__(self, settings: LiteLLMSettings) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return this process's session; it is made on the loop, at first use."""
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+                # The deadline is ours; of aiohttp's own limits only the connect one is used.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                headers={
+                    "Authorization": f"Bearer {self._settings.master_key}",
+                    "User-Agent": f"IA-SOLARIS-Proxy/{__version__}",
+                    # Streams are passed on byte by byte, so they must not come compressed.
+                    "Accept-Encoding": "identity",
+                },
+                cookie_jar=aiohttp.DummyCookieJar(),
+                max_field_size=MAX_HEADER_BYTES,
+                trust_env=False,
+            )
+        return self._session
+
+    async def get(self, path: str, deadline: Deadline) -> UpstreamAnswer:
+        return await self._send("GET", path, None, {}, deadline)
+
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], deadline: Deadline
+    ) -> UpstreamAnswer:
+        """Send ``body`` and return the answer when its headers are here.
+
+        Raises: ModelNotAvailableError when LiteLLM cannot be reached (nothing was sent),
+        UpstreamTimeoutError, LiteLLMError when the connection broke.
+        """
+        headers = {"Content-Type": "application/json", **headers}
+        return await self._send("POST", path, body, headers, deadline)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+    ) -> UpstreamAnswer:
+        url = f"{self._settings.base_url}{path}"
+        try:
+            async with asyncio.timeout_at(deadline.at_s):
+                response = await self.session().request(
+                    method, url, data=body, headers=headers, allow_redirects=False
+                )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
+            raise ModelNotAvailableError() from fault
+        except TimeoutError as fault:
+            raise UpstreamTimeoutError() from fault
+        except aiohttp.ClientError as fault:
+            raise LiteLLMError() from fault
+        return UpstreamAnswer(response, deadline)

@@ -1,0 +1,83 @@
+"""What LiteLLM's refusals mean. Its texts quote prompts, keys and routes: they are not relayed.
+
+Source of the statuses: LiteLLM 1.106.2, measured (429 carries the provider's wait only in
+`llm_provider-retry-after`; an exceeded LiteLLM budget is a 422; a provider's timeout is a 408).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from app.utils.exceptions import (
+    InsufficientQuotaError,
+    LiteLLMError,
+    ModelNotAvailableError,
+    RateLimitedError,
+    SolarisError,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+)
+
+MAX_REASON_LENGTH = 160
+MAX_RETRY_AFTER_S = 3600.0
+
+# "litellm.BadRequestError: OpenAIException - what the provider said. Received Model Group=…"
+_LEADING_CLASSES = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception)\b[\s:.-]*)+")
+_LITELLM_TAIL = re.compile(
+    r"\s*(?:Received Model Group|Available Model Group|No fallback model group|Error doing the "
+    r"fallback|LiteLLM Retried|Model: |API Base: |Messages: |You passed in|Traceback).*",
+    re.DOTALL,
+)
+_INTERNAL = re.compile(r"https?://|sk-|Bearer|/[\w.-]+/[\w./-]+|\b[0-9a-f]{32,}\b|[{}]", re.IGNORECASE)
+
+
+def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisError:
+    """Return our error for an answer of LiteLLM that is not a success."""
+    if status == 429:
+        return RateLimitedError(retry_after_s=_retry_after_s(headers))
+    if status == 422 and _field(body, "type") == "budget_exceeded":
+        return InsufficientQuotaError()
+    if status == 408:
+        return UpstreamTimeoutError()
+    if status == 503:
+        return ModelNotAvailableError(retry_after_s=_retry_after_s(headers))
+    # 401 and 403 mean that our key, or the provider's, is wrong: not this caller's doing.
+    if 400 <= status < 500 and status not in (401, 403):
+        return UpstreamRejectedError(_safe_reason(_field(body, "message")), param=_param(body))
+    return LiteLLMError()
+
+
+def is_misconfiguration(status: int) -> bool:
+    """Tell whether the answer says that a key of ours is wrong."""
+    return status in (401, 403)
+
+
+def _field(body: Any, name: str) -> Any:
+    error = body.get("error") if isinstance(body, dict) else None
+    return error.get(name) if isinstance(error, dict) else None
+
+
+def _param(body: Any) -> str | None:
+    param = _field(body, "param")
+    return param if isinstance(param, str) and re.fullmatch(r"[\w.\[\]-]{1,64}", param) and param != "None" else None
+
+
+def _safe_reason(message: Any) -> str | None:
+    """Return what the provider said, or None where that cannot be told from internals."""
+    if not isinstance(message, str):
+        return None
+    reason = _LITELLM_TAIL.sub("", _LEADING_CLASSES.sub("", message.strip())).strip()
+    if not reason or len(reason) > MAX_REASON_LENGTH or _INTERNAL.search(reason):
+        return None
+    return " ".join(reason.split())
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    raw = headers.get("llm_provider-retry-after") or headers.get("Retry-After")
+    try:
+        seconds = float(raw) if raw else None
+    except ValueError:
+        return None
+    return seconds if seconds is not None and 0 <= seconds <= MAX_RETRY_AFTER_S else None

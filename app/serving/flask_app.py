@@ -1,0 +1,44 @@
+"""Flask, with coroutines run on the process's one loop instead of a new loop a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+from flask import Flask, Response
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from app.serving.body import AsyncBody
+from app.utils.background_loop import BackgroundLoop
+
+
+class SolarisFlask(Flask):
+    """The application class.
+
+    Flask's default starts a loop for each call of an async view, so a shared ClientSession would
+    serve the first request and fail ever after.
+    """
+
+    def __init__(self, import_name: str, **options: Any) -> None:
+        super().__init__(import_name, **options)
+        self.background_loop = BackgroundLoop()
+
+    def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        @wraps(func)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return self.background_loop.run(func(*args, **kwargs))
+
+        return run
+
+    def finalize_request(
+        self, rv: ResponseReturnValue | HTTPException, from_error_handler: bool = False
+    ) -> Response:
+        try:
+            return super().finalize_request(rv, from_error_handler)
+        except Exception:
+            # The response is lost to a hook that failed; its upstream connection must not be.
+            if isinstance(rv, Response) and isinstance(rv.response, AsyncBody):
+                rv.response.abandon()
+            raise

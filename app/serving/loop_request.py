@@ -1,0 +1,210 @@
+"""One request on the event loop: Flask's own steps, awaited, and the answer sent as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import ExitStack
+from typing import Any
+
+from flask import Flask, Response
+from flask.ctx import RequestContext
+from flask.signals import request_started
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.serving.admission import AdmissionGate
+from app.serving.body import AsyncBody
+from app.serving.environ import set_body
+from app.utils.exceptions import DrainingError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# A body over the limit is read to here and thrown away: who is cut off while sending never sees
+# the 413, and tries again.
+DISCARD_FACTOR = 4
+
+
+class ClientLeftError(Exception):
+    """The caller closed the connection before the whole request was here."""
+
+
+class LoopContext(RequestContext):
+    """A request context that may be matched before it is pushed, and is matched only once."""
+
+    def match_request(self) -> None:
+        if self.request.url_rule is None and self.request.routing_exception is None:
+            super().match_request()
+
+    @property
+    def needs_thread(self) -> bool:
+        """Tell whether the view is a plain function, which might block the loop."""
+        rule = self.request.url_rule
+        if rule is None or self.request.method == "OPTIONS":
+            return False
+        return not inspect.iscoroutinefunction(self.app.view_functions[rule.endpoint])
+
+
+class LoopRequest:
+    """Serves one request; cancelled when its caller leaves, told when the worker drains."""
+
+    def __init__(
+        self,
+        app: Flask,
+        context: LoopContext,
+        receive: Receive,
+        send: Send,
+        gate: AdmissionGate,
+        *,
+        needs_slot: bool,
+    ) -> None:
+        self._app = app
+        self._context = context
+        self._receive = receive
+        self._send = send
+        self._gate = gate
+        self._needs_slot = needs_slot
+        self._task = asyncio.current_task()
+        self._client_left = False
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """End now: a stream with its farewell, anything else with an error."""
+        self._is_draining = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def serve(self) -> None:
+        """Run Flask's `wsgi_app`, with its steps in its order, on the loop."""
+        error: BaseException | None = None
+        self._context.push()
+        with ExitStack() as held:
+            try:
+                try:
+                    response = await self._full_dispatch(held)
+                except Exception as fault:
+                    error = fault
+                    response = self._app.handle_exception(fault)
+                await self._respond(response)
+            except ClientLeftError:
+                pass
+            except asyncio.CancelledError as cancelled:
+                error = cancelled
+                if not self._client_left:
+                    raise
+            except Exception as fault:
+                # The answer has begun: all that is left is to cut it, so that it cannot be taken
+                # for complete. The server does that when the application raises.
+                error = fault
+                raise
+            finally:
+                self._context.pop(error)
+
+    async def _full_dispatch(self, held: ExitStack) -> Response:
+        try:
+            rv: Any = await self._dispatch(held)
+        except asyncio.CancelledError:
+            if not self._is_draining:
+                raise
+            self._uncancel()
+            rv = self._app.handle_user_exception(DrainingError())
+        except ClientLeftError:
+            raise
+        except Exception as fault:
+            rv = self._app.handle_user_exception(fault)
+        return self._app.finalize_request(rv)
+
+    async def _dispatch(self, held: ExitStack) -> Any:
+        if self._needs_slot:
+            held.enter_context(self._gate.slot())
+        await self._read_body(held)
+        watch = asyncio.create_task(self._notice_departure(), name="client-watch")
+        held.callback(watch.cancel)
+        app, request = self._app, self._context.request
+        request_started.send(app, _async_wrapper=app.ensure_sync)
+        rv = app.preprocess_request()
+        if rv is not None:
+            return rv
+        rule = request.url_rule
+        if rule is None or request.method == "OPTIONS":
+            # A routing error, or the automatic answer to OPTIONS: nothing that waits.
+            return app.dispatch_request()
+        return await app.view_functions[rule.endpoint](**(request.view_args or {}))
+
+    async def _read_body(self, held: ExitStack) -> None:
+        """Read the body into the environ. Raises: RequestEntityTooLarge, OverloadedError."""
+        limit = self._app.config["MAX_CONTENT_LENGTH"]
+        chunks: list[bytes] = []
+        size = 0
+        has_more = True
+        while has_more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError()
+            chunk, has_more = message.get("body", b""), message.get("more_body", False)
+            size += len(chunk)
+            if size > limit * DISCARD_FACTOR:
+                break
+            if size <= limit and chunk:
+                self._gate.take_bytes(len(chunk))
+                held.callback(self._gate.give_bytes, len(chunk))
+                chunks.append(chunk)
+        if size > limit:
+            raise RequestEntityTooLarge()
+        set_body(self._context.request.environ, b"".join(chunks))
+
+    async def _notice_departure(self) -> None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._task is not None:
+            self._client_left = True
+            self._task.cancel()
+
+    async def _respond(self, response: Response) -> None:
+        environ = self._context.request.environ
+        body = response.response
+        try:
+            await self._send(_start_of(response, environ))
+            if isinstance(body, AsyncBody) and environ["REQUEST_METHOD"] != "HEAD":
+                await self._stream(body)
+            else:
+                await self._send_all(response.get_app_iter(environ))
+        finally:
+            if isinstance(body, AsyncBody):
+                await body.aclose()
+            response.close()
+
+    async def _stream(self, body: AsyncBody) -> None:
+        last = b""
+        try:
+            async for chunk in body.chunks:
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except asyncio.CancelledError:
+            if not self._is_draining:
+                raise
+            self._uncancel()
+            last = body.farewell()
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _send_all(self, chunks: Iterable[bytes]) -> None:
+        """Send a body that a plain view made; one that is computed is computed in a thread."""
+        if isinstance(chunks, list | tuple):
+            await self._send({"type": "http.response.body", "body": b"".join(chunks)})
+            return
+        iterator = iter(chunks)
+        while (chunk := await asyncio.to_thread(next, iterator, None)) is not None:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _uncancel(self) -> None:
+        if self._task is not None:
+            self._task.uncancel()
+
+
+def _start_of(response: Response, environ: dict[str, Any]) -> Message:
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.get_wsgi_headers(environ)
+    ]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}

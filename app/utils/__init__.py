@@ -1,0 +1,1 @@
+"""Small tools that know nothing of the application: no module here imports another room."""

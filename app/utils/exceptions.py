@@ -1,0 +1,167 @@
+"""The one exception tree; `app/errors.py` maps it to HTTP, nothing else does.
+
+SolarisError
+├── InvalidRequestError                   400  the caller's own mistake, known before anything is sent
+│   └── RequestTooLargeError              413
+├── AuthenticationError                   401  no key, unknown, expired, revoked
+│   ├── IdentityRejectedError             401  a signed identity that does not verify
+│   └── InvalidSignatureError             401  a webhook that is not LiteLLM's
+├── PermissionDeniedError                 403  a key whose role does not reach this far
+│   └── ModelNotAllowedError              403
+├── ModelNotFoundError                    404
+├── InsufficientQuotaError                402  a budget is spent; retrying will not help
+├── RateLimitedError                      429  retrying will help
+├── ServiceUnavailableError               503
+│   ├── OverloadedError                   503  every slot of this worker is taken
+│   ├── DrainingError                     503  this worker is about to stop
+│   ├── DatabaseUnavailableError          503
+│   └── NotReadyError                     503
+└── LiteLLMError                          502  LiteLLM or a provider answered with junk, or failed
+    ├── UpstreamRejectedError             400  a provider refused what the caller sent
+    ├── ModelNotAvailableError            503  LiteLLM cannot be reached
+    └── UpstreamTimeoutError              504
+
+Each class is a meaning, with its status, type and code (the message texts hang on the code, in
+`app/config/messages.py`). Attributes carry facts; nobody parses a message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SolarisError(Exception):
+    """Root of everything that the product itself raises."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    # None leaves the decision to the client; False says that a retry is pointless.
+    should_retry: ClassVar[bool | None] = None
+
+    def __init__(
+        self, *, param: str | None = None, retry_after_s: float | None = None, **values: object
+    ) -> None:
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.values = values
+        super().__init__(self.code)
+
+
+class InvalidRequestError(SolarisError):
+    """Names the field in ``param`` and what is wrong with it in ``detail``."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request_error"
+
+    def __init__(self, detail: str, *, param: str | None = None, **values: object) -> None:
+        self.detail = detail
+        super().__init__(param=param, field=param, **values)
+
+
+class RequestTooLargeError(InvalidRequestError):
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__("not_json", limit_mb=limit_bytes // (1024 * 1024))
+
+
+class AuthenticationError(SolarisError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class IdentityRejectedError(AuthenticationError):
+    code = "identity_rejected"
+
+
+class InvalidSignatureError(AuthenticationError):
+    code = "invalid_signature"
+
+
+class PermissionDeniedError(SolarisError):
+    status = 403
+    type = "permission_error"
+    code = "permission_denied"
+
+
+class ModelNotAllowedError(PermissionDeniedError):
+    code = "model_not_allowed"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(param="model", model=model)
+
+
+class ModelNotFoundError(SolarisError):
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(param="model", model=model)
+
+
+class InsufficientQuotaError(SolarisError):
+    status = 402
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    should_retry = False
+
+
+class RateLimitedError(SolarisError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class ServiceUnavailableError(SolarisError):
+    status = 503
+    code = "upstream_unavailable"
+
+
+class OverloadedError(ServiceUnavailableError):
+    code = "overloaded"
+
+
+class DrainingError(ServiceUnavailableError):
+    code = "draining"
+
+
+class DatabaseUnavailableError(ServiceUnavailableError):
+    code = "database_unavailable"
+
+
+class NotReadyError(ServiceUnavailableError):
+    code = "not_ready"
+
+
+class LiteLLMError(SolarisError):
+    """LiteLLM or the provider behind it failed; never the caller's fault."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class UpstreamRejectedError(LiteLLMError):
+    """A provider refused the caller's own request; ``reason`` is safe to show, or None."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request_error"
+
+    def __init__(self, reason: str | None, *, param: str | None = None) -> None:
+        self.detail = "refused_upstream" if reason else "refused_upstream_silent"
+        super().__init__(param=param, reason=reason)
+
+
+class ModelNotAvailableError(LiteLLMError):
+    status = 503
+    code = "upstream_unavailable"
+
+
+class UpstreamTimeoutError(LiteLLMError):
+    status = 504
+    code = "upstream_timeout"

@@ -1,0 +1,33 @@
+"""gunicorn, as `solaris serve` runs it: everything comes from the product's own settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from app.config.settings import load_settings
+from app.utils.json_logging import logging_config
+
+_settings = load_settings()
+
+wsgi_app = "app.asgi:create_asgi_app()"
+bind = f"{_settings.server.host}:{_settings.server.port}"
+workers = _settings.server.workers
+worker_class = "asgi"
+# The asgi worker's heartbeat; a worker whose loop is blocked this long is replaced.
+timeout = 30
+graceful_timeout = _settings.server.drain_grace_s
+# Longer than nginx keeps an idle upstream connection (60 s), so that nginx is who closes it.
+keepalive = 75
+# The header of a call carries names, a JWT and traces; LiteLLM's own answers carry more.
+limit_request_field_size = 16 * 1024
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+control_socket_disable = True
+logconfig_dict = logging_config(_settings.log_level)
+# Every request has a line of the application's own, with its id.
+accesslog = None
+
+
+def post_worker_init(worker: Any) -> None:
+    # The asgi worker waits for open requests on TERM, and then kills them without a word.
+    worker.asgi.watch_worker(lambda: worker.alive)

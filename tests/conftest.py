@@ -1,0 +1,130 @@
+"""Fixtures: a real Postgres, an application, a scriptable LiteLLM, and real gunicorn servers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_migrate import upgrade
+from sqlalchemy import create_engine, text
+
+from app import create_app
+from app.config.settings import (
+    DatabaseSettings,
+    LiteLLMSettings,
+    SecuritySettings,
+    ServerSettings,
+    Settings,
+    load_settings,
+)
+from app.embedded.engines import EmbeddedPostgres
+from app.extensions import db, services_of
+from app.serving.flask_app import SolarisFlask
+from tests.fakes.litellm import FakeLiteLLM
+from tests.servers import ProxyServer
+
+ADMIN_KEY = "sk-admin-for-the-tests-only"
+MASTER_KEY = "sk-master-for-the-tests-only"
+WEBHOOK_SECRET = "webhook-secret-for-the-tests-only"
+SECRET_KEY = "secret-key-for-the-tests-only"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with tempfile.TemporaryDirectory(prefix="solaris-pg-") as folder:
+        server = EmbeddedPostgres(Path(folder) / "data")
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres: EmbeddedPostgres) -> str:
+    """A database with every migration applied."""
+    url = load_settings({"ENVIRONMENT": "development", "DATABASE_URL": postgres.url}).database.url
+    app = create_app(Settings(database=DatabaseSettings(url, url)))
+    with app.app_context():
+        upgrade()
+    return url
+
+
+@pytest.fixture
+def clean_database(database_url: str) -> Iterator[str]:
+    yield database_url
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE api_keys RESTART IDENTITY"))
+    engine.dispose()
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeLiteLLM]:
+    fake = FakeLiteLLM().start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def settings(clean_database: str, upstream: FakeLiteLLM, tmp_path: Path) -> Settings:
+    return Settings(
+        server=ServerSettings(state_dir=tmp_path / "state"),
+        database=DatabaseSettings(clean_database, clean_database),
+        litellm=LiteLLMSettings(base_url=upstream.url, master_key=MASTER_KEY, timeout_s=30.0),
+        security=SecuritySettings(
+            secret_key=SECRET_KEY, admin_api_key=ADMIN_KEY, webhook_secrets=(WEBHOOK_SECRET,)
+        ),
+    )
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[SolarisFlask]:
+    app = create_app(settings)
+    yield app
+    app.background_loop.run(services_of(app).close())
+    app.background_loop.stop()
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def client(app: SolarisFlask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def make_key(app: SolarisFlask) -> Callable[..., str]:
+    """Make an API key and return it: ``make_key(user_id="ana", trusted=True)``."""
+    numbers = iter(range(1_000_000))
+
+    def make(**options: Any) -> str:
+        name = options.pop("name", f"key-{next(numbers)}")
+        key, _ = services_of(app).access.create_key(name, **options)
+        return key
+
+    return make
+
+
+@pytest.fixture
+def auth(make_key: Callable[..., str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {make_key()}"}
+
+
+@pytest.fixture
+def start_proxy(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., ProxyServer]]:
+    """Start `solaris serve` as a process of its own: ``start_proxy(workers=2, drain_grace_s=5)``."""
+    servers: list[ProxyServer] = []
+
+    def start(*, env: dict[str, str] | None = None, **options: Any) -> ProxyServer:
+        server_settings = replace(settings.server, **options)
+        server = ProxyServer(replace(settings, server=server_settings), tmp_path, env or {})
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
