@@ -93,7 +93,7 @@ class AsgiServer:
             self._threads.shutdown(wait=False)
 
     async def _drain_when_told(self) -> None:
-        while self._is_alive():
+        while self._is_alive():  # noqa: ASYNC110  # an attribute of gunicorn's, which sets no event
             await asyncio.sleep(WORKER_POLL_S)
         logger.info("draining", extra={"open_requests": len(self._requests)})
         await asyncio.sleep(self._server.drain_grace_s - DRAIN_MARGIN_S)

@@ -117,7 +117,9 @@ def create_key(
         )
     except KeyNameTakenError:
         raise click.ClickException(f"a live key named {name!r} exists; revoke it first") from None
-    click.echo(f"Key {record.id} ({record.name}) is shown this once; only its hash is kept.", err=True)
+    click.echo(
+        f"Key {record.id} ({record.name}) is shown this once; only its hash is kept.", err=True
+    )
     click.echo(key)
 
 
@@ -142,7 +144,9 @@ def revoke_key(reference: str) -> None:
     try:
         record = access.revoke_key(reference)
     except KeyNotFoundError:
-        raise click.ClickException(f"no live key, or more than one, answers to {reference!r}") from None
+        raise click.ClickException(
+            f"no live key, or more than one, answers to {reference!r}"
+        ) from None
     click.echo(f"revoked {record.id} ({record.name})")
 
 

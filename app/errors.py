@@ -14,54 +14,60 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.config.messages import message_for
-from app.extensions import services_of
+from app.extensions import Services, services_of
 from app.utils.error_body import envelope
 from app.utils.exceptions import RequestTooLargeError, SolarisError
 
 logger = logging.getLogger(__name__)
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+# What werkzeug's own errors say in headers, and a client needs.
+_KEPT_HEADERS = frozenset({"Allow", "Location", "Retry-After", "WWW-Authenticate"})
 # LangChain-JS takes a Retry-After for leave to retry seven times, and does not wait for it.
 _NO_RETRY_AFTER_FOR = "langchainjs-"
 
 
 def init_app(app: Flask) -> None:
-    services = services_of(app)
+    handlers = ErrorHandlers(services_of(app))
+    app.register_error_handler(SolarisError, handlers.solaris_error)
+    app.register_error_handler(HTTPException, handlers.http_error)
+    app.register_error_handler(Exception, handlers.internal_error)
 
-    def solaris_error(error: SolarisError) -> Response:
-        response = _json(envelope(error, services.describe(error)), error.status)
+
+class ErrorHandlers:
+    """Flask's error handlers of one application, in its language."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def solaris_error(self, error: SolarisError) -> Response:
+        response = _json(envelope(error, self._services.describe(error)), error.status)
         if error.should_retry is not None:
             response.headers["x-should-retry"] = str(error.should_retry).lower()
         if error.retry_after_s is not None and not _mistakes_retry_after():
             response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
         return response
 
-    def http_error(error: HTTPException) -> Response:
-        status = error.code or 500
-        if status < 400:
-            return Response.force_type(error.get_response())
+    def http_error(self, error: HTTPException) -> Response:
         if isinstance(error, RequestEntityTooLarge):
-            return solaris_error(RequestTooLargeError(services.settings.server.max_body_bytes))
-        response = _plain(_HTTP_CODES.get(status, "http_error"), status)
-        # Such as the Allow of a 405.
-        headers = dict(error.get_headers())
-        response.headers.extend({k: v for k, v in headers.items() if k in ("Allow", "Retry-After")})
+            limit_bytes = self._services.settings.server.max_body_bytes
+            return self.solaris_error(RequestTooLargeError(limit_bytes))
+        status = error.code or 500
+        response = self._plain(_HTTP_CODES.get(status, "http_error"), status)
+        kept = [(name, value) for name, value in error.get_headers() if name in _KEPT_HEADERS]
+        response.headers.extend(kept)
         return response
 
-    def internal_error(error: Exception) -> Response:
-        # Flask's own handler would show a page; the trace goes to the log only.
-        logger.exception("unhandled_exception", exc_info=error)
-        return _plain("internal_error", 500)
+    def internal_error(self, error: Exception) -> Response:
+        # The trace goes to the log only, the request id ties the two together.
+        logger.error("unhandled_exception", exc_info=error)
+        return self._plain("internal_error", 500)
 
-    def _plain(code: str, status: int) -> Response:
+    def _plain(self, code: str, status: int) -> Response:
         kind = "invalid_request_error" if status < 500 else "server_error"
-        message = message_for(code, services.settings.locale)
+        message = message_for(code, self._services.settings.locale)
         body = {"message": message, "type": kind, "param": None, "code": code}
         return _json({"error": body}, status)
-
-    app.register_error_handler(SolarisError, solaris_error)
-    app.register_error_handler(HTTPException, http_error)
-    app.register_error_handler(Exception, internal_error)
 
 
 def _mistakes_retry_after() -> bool:

@@ -106,23 +106,21 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         clock,
         render_error,
     )
-    readiness_service = ReadinessService(
-        store, litellm_service, settings.server.state_dir, clock
-    )
+    readiness_service = ReadinessService(store, litellm_service, settings.server.state_dir, clock)
     services = Services(settings, catalog, access, litellm_service, readiness_service)
     return services
 
 
 def services_of(app: Flask) -> Services:
-    return cast(Services, app.extensions[EXTENSION_KEY])
+    return cast("Services", app.extensions[EXTENSION_KEY])
 
 
 def _current() -> Services:
-    return cast(Services, current_app.extensions[EXTENSION_KEY])
+    return cast("Services", current_app.extensions[EXTENSION_KEY])
 
 
-settings = cast(Settings, LocalProxy(lambda: _current().settings))
-catalog = cast(Catalog, LocalProxy(lambda: _current().catalog))
-access = cast(AccessService, LocalProxy(lambda: _current().access))
-litellm = cast(LiteLLMService, LocalProxy(lambda: _current().litellm))
-readiness = cast(ReadinessService, LocalProxy(lambda: _current().readiness))
+settings = cast("Settings", LocalProxy(lambda: _current().settings))
+catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
+access = cast("AccessService", LocalProxy(lambda: _current().access))
+litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
+readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

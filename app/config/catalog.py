@@ -114,7 +114,9 @@ def load_catalog(path: Path) -> Catalog:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_DecimalLoader)  # noqa: S506  # a SafeLoader
     except (OSError, yaml.YAMLError) as fault:
-        raise ConfigurationError([f"LITELLM_CONFIG cannot be read: {type(fault).__name__}"]) from fault
+        raise ConfigurationError(
+            [f"LITELLM_CONFIG cannot be read: {type(fault).__name__}"]
+        ) from fault
     if not isinstance(document, dict):
         raise ConfigurationError(["LITELLM_CONFIG is not a mapping"])
     return _Reader(document).catalog()
@@ -180,7 +182,9 @@ class _Reader:
                 cached_input=self._price(name, info, cached) if cached in info else input_price,
             ),
             max_input_tokens=self._count(name, info, "max_input_tokens"),
-            max_output_tokens=0 if mode == "embedding" else self._count(name, info, "max_output_tokens"),
+            max_output_tokens=0
+            if mode == "embedding"
+            else self._count(name, info, "max_output_tokens"),
             supports_vision=info.get("supports_vision") is True,
             supports_function_calling=info.get("supports_function_calling") is True,
             fallbacks=fallbacks.get(name, ()),

@@ -20,7 +20,8 @@ MESSAGES: dict[str, dict[str, str]] = {
         "Fale com o administrador.",
         "rate_limit_exceeded": "O modelo está recebendo pedidos demais agora. "
         "Tente de novo em instantes.",
-        "overloaded": "O serviço está no limite de pedidos simultâneos. Tente de novo em instantes.",
+        "overloaded": "O serviço está no limite de pedidos simultâneos. "
+        "Tente de novo em instantes.",
         "draining": "O servidor está sendo reiniciado. Envie a mensagem de novo.",
         "upstream_unavailable": "O serviço de IA está indisponível no momento. "
         "Tente de novo em alguns minutos.",

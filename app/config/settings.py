@@ -22,7 +22,7 @@ MAX_CONCURRENT_REQUESTS = 2048
 MAX_BUFFERED_BODY_BYTES = 512 * 1024 * 1024
 
 MINIMUM_SECRET_LENGTH = 16
-DEVELOPMENT_SECRET_KEY = "development-only-secret-key"
+DEVELOPMENT_SECRET_KEY = "development-only-secret-key"  # noqa: S105  # refused in production
 DEVELOPMENT_MASTER_KEY = "sk-development-only-master-key"
 # Values that examples and tutorials print; refused in production whatever their length.
 PUBLICLY_KNOWN_SECRETS = frozenset(

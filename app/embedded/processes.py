@@ -6,12 +6,14 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+# Looked up before any fork: between fork and exec nothing may be loaded. Linux only.
+_prctl: Any = getattr(ctypes.CDLL(None), "prctl", None)
 POLL_S = 0.05
 
 
@@ -48,7 +50,7 @@ class Child:
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent if _prctl else None,  # noqa: PLW1509  # one system call
             )
 
     @property
@@ -85,4 +87,4 @@ class Child:
 
 def _die_with_parent() -> None:
     """Have the kernel send TERM to the child when we are killed without a chance to do it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

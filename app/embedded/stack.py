@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from flask_migrate import upgrade
 
 from app import create_app
-from app.config.settings import PROJECT_ROOT, Settings, load_settings
+from app.config.settings import PROJECT_ROOT, load_settings
 from app.embedded.banner import print_banner
 from app.embedded.console import Console
 from app.embedded.engines import EmbeddedPostgres, EmbeddedValkey
@@ -118,7 +118,7 @@ class Stack:
     def _start_litellm(self) -> None:
         if self._env.get("LITELLM_BASE_URL"):
             return
-        environment = LiteLLMEnvironment(self._state.path / "litellm-venv")
+        environment = LiteLLMEnvironment(self._state.litellm_venv)
         if not environment.is_installed:
             self._install(environment)
         self._litellm = LiteLLMServer(
@@ -137,7 +137,9 @@ class Stack:
             with self._console.step("install"):
                 environment.install(self._state.logs / "litellm-install.log")
         except InstallFailedError as error:
-            raise StartFailedError(f"{self._console.text('install_failed')}\n{error.tail}") from error
+            raise StartFailedError(
+                f"{self._console.text('install_failed')}\n{error.tail}"
+            ) from error
 
     def _start_postgres(self) -> None:
         if self._env.get("DATABASE_URL") or self._env.get("DATABASE_URL_FILE"):
@@ -271,7 +273,7 @@ def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
 def _signals_as_interrupt() -> Iterator[None]:
     """Make TERM and HUP end the run as Ctrl-C does."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -48,6 +48,10 @@ class StateDirectory:
         return self.path / "log"
 
     @property
+    def litellm_venv(self) -> Path:
+        return self.path / "litellm-venv"
+
+    @property
     def env_file(self) -> Path:
         return self.path / "env"
 

@@ -27,7 +27,10 @@ class ApiKey(Base):
         CheckConstraint("role IN ('user', 'viewer', 'auditor', 'admin')", name="role"),
         # A revoked key leaves its name free for its successor.
         Index(
-            "uq_api_keys_live_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")
+            "uq_api_keys_live_name",
+            "name",
+            unique=True,
+            postgresql_where=text("revoked_at IS NULL"),
         ),
     )
 
@@ -43,9 +46,7 @@ class ApiKey(Base):
     allowed_models: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now()
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # Every change moves it; workers ask for what changed lately.
     updated_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), onupdate=func.now(), index=True

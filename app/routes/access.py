@@ -19,7 +19,7 @@ POLICY_ATTRIBUTE = "access_policy"
 
 def requires_key(view: AsyncView) -> AsyncView:
     """Let in whoever has a live key."""
-    return _guarded(view, "key", lambda caller: None)
+    return _guarded(view, "key", lambda _caller: None)
 
 
 def requires_role(*roles: str) -> Callable[[AsyncView], AsyncView]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, g, request
 
 from app.extensions import catalog, litellm
 from app.routes.access import current_caller, requires_key
 from app.schemas.chat import parse_chat
 from app.services.answer_stream import AnswerStream
 from app.services.litellm_service import CompletionMetadata
-from app.serving.body import AsyncBody
+from app.serving.body import stream_body
 from app.utils.exceptions import ModelNotFoundError
 
 proxy_bp = Blueprint("proxy", __name__, url_prefix="/v1")
@@ -65,7 +65,7 @@ def _answer(
 
 
 def _event_stream(stream: AnswerStream, status: int) -> Response:
-    body = AsyncBody(stream, stream.farewell, current_app.background_loop)
+    body = stream_body(stream, stream.farewell)
     response = Response(body, status, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     # nginx then passes each chunk on at once, whatever its own configuration says.

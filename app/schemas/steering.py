@@ -77,7 +77,8 @@ STEERING_FIELDS = frozenset(
     max_retries merge_reasoning_content_in_choices metadata model_alias_map model_config
     model_file_id_mapping model_info model_list no-log num_retries order organization otpm
     output_vector_size preset_cache_key prompt_environment prompt_id prompt_label
-    provider_affinity_header provider_specific_header region_name request_id request_timeout retry_policy
+    provider_affinity_header provider_specific_header region_name request_id request_timeout
+    retry_policy
     retry_strategy roles routing_strategy rpm rust search_context_cost_per_query search_tool_name
     secret_fields self shared_session silent_model slack_webhook_url specific_deployment
     ssl_verify stream_chunk_size stream_response stream_timeout stream_timeout_by_service_tier

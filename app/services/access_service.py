@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.config.settings import SecuritySettings
-from app.services.identity import Person, decode_header, person_from_headers
+from app.services.identity import Headers, Person, decode_header, person_from_headers
 from app.services.key_cache import KeyCache
 from app.services.key_format import generate_key, hash_key, is_well_formed, shown_prefix
 from app.services.key_store import KeyRecord, KeyStore
@@ -85,7 +84,7 @@ class AccessService:
                 await self._poll
             self._poll = None
 
-    async def identify(self, headers: Mapping[str, str]) -> Caller:
+    async def identify(self, headers: Headers) -> Caller:
         """Return who sends these headers.
 
         Raises: AuthenticationError, IdentityRejectedError, DatabaseUnavailableError.
@@ -153,12 +152,12 @@ class AccessService:
         return expected is not None and hmac.compare_digest(presented.encode(), expected.encode())
 
 
-def presented_key(headers: Mapping[str, str]) -> str | None:
+def presented_key(headers: Headers) -> str | None:
     """Return the key in `Authorization: Bearer` or `x-api-key` (Anthropic's clients)."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    scheme, _, token = (headers.get("Authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return headers.get("x-api-key", "").strip() or None
+    return (headers.get("x-api-key") or "").strip() or None
 
 
 def _caller(record: KeyRecord, person: Person) -> Caller:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 from urllib.parse import unquote
 
 import jwt
@@ -17,6 +17,13 @@ import jwt
 from app.utils.exceptions import IdentityRejectedError
 
 MAX_VALUE_LENGTH = 256
+
+
+class Headers(Protocol):
+    """Header values by name, in any case; latin-1 text, as WSGI has it."""
+
+    def get(self, key: str, /) -> str | None: ...
+
 
 # Header names in order of preference, for each fact about the person.
 PERSON_HEADERS: dict[str, tuple[str, ...]] = {
@@ -45,7 +52,7 @@ class Person:
     message_id: str | None = None
 
 
-def person_from_headers(headers: Mapping[str, str], jwt_secret: str | None) -> Person:
+def person_from_headers(headers: Headers, jwt_secret: str | None) -> Person:
     """Read the person named by ``headers`` (latin-1 text, as WSGI has it).
 
     Raises: IdentityRejectedError, when a signed identity does not verify.
@@ -73,7 +80,7 @@ def decode_header(value: str | None) -> str | None:
     return _meaningful(_utf8_if_possible(value))
 
 
-def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+def _first(headers: Headers, names: tuple[str, ...]) -> str | None:
     for name in names:
         value = decode_header(headers.get(name))
         if value:

@@ -178,7 +178,9 @@ class LiteLLMService:
             "fallback_requests": metrics.fallback_requests,
             "success_rate_percent": _percent(metrics.successful_requests, total),
             "fallback_rate_percent": _percent(metrics.fallback_requests, total),
-            "avg_response_time_ms": round(metrics.total_response_time_ms / total, 2) if total else 0,
+            "avg_response_time_ms": round(metrics.total_response_time_ms / total, 2)
+            if total
+            else 0,
             "total_cost_micro_usd": metrics.total_cost_micro_usd,
             "total_cost_usd": format_usd(metrics.total_cost_micro_usd),
             "healthy_models": self._health.count(ModelStatus.HEALTHY),
@@ -206,7 +208,10 @@ class LiteLLMService:
         if call.user:
             payload["user"] = self._pseudonym(call.user)
         if payload.get("stream"):
-            payload["stream_options"] = {**(params.get("stream_options") or {}), "include_usage": True}
+            payload["stream_options"] = {
+                **(params.get("stream_options") or {}),
+                "include_usage": True,
+            }
         if payload.get("max_tokens", 0) is None:
             # A null would take away the limit that the configuration sets.
             del payload["max_tokens"]
@@ -321,7 +326,7 @@ class LiteLLMService:
         """Return the names that LiteLLM lists; none when it cannot be reached."""
         body = await self._probe("/v1/models")
         entries = body.get("data") if isinstance(body, dict) else None
-        offered = {entry.get("id") for entry in entries or [] if isinstance(entry, dict)}
+        offered = {str(entry.get("id")) for entry in entries or [] if isinstance(entry, dict)}
         self._health.record_offered(offered & set(self._catalog.models))
         return offered
 

@@ -30,7 +30,9 @@ _LITELLM_TAIL = re.compile(
     r"fallback|LiteLLM Retried|Model: |API Base: |Messages: |You passed in|Traceback).*",
     re.DOTALL,
 )
-_INTERNAL = re.compile(r"https?://|sk-|Bearer|/[\w.-]+/[\w./-]+|\b[0-9a-f]{32,}\b|[{}]", re.IGNORECASE)
+_INTERNAL = re.compile(
+    r"https?://|sk-|Bearer|/[\w.-]+/[\w./-]+|\b[0-9a-f]{32,}\b|[{}]", re.IGNORECASE
+)
 
 
 def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisError:
@@ -61,7 +63,11 @@ def _field(body: Any, name: str) -> Any:
 
 def _param(body: Any) -> str | None:
     param = _field(body, "param")
-    return param if isinstance(param, str) and re.fullmatch(r"[\w.\[\]-]{1,64}", param) and param != "None" else None
+    return (
+        param
+        if isinstance(param, str) and re.fullmatch(r"[\w.\[\]-]{1,64}", param) and param != "None"
+        else None
+    )
 
 
 def _safe_reason(message: Any) -> str | None:

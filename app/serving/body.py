@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
-from typing import Any
+from typing import Any, Protocol, cast
+
+from flask import current_app
 
 from app.utils.background_loop import BackgroundLoop
+
+
+def stream_body(chunks: AsyncIterator[bytes], farewell: Callable[[], bytes]) -> AsyncBody:
+    """Return a body of the current application."""
+    return AsyncBody(chunks, farewell, cast("HasLoop", current_app).background_loop)
+
+
+class HasLoop(Protocol):
+    """An application with a loop of its own, such as SolarisFlask."""
+
+    background_loop: BackgroundLoop
 
 
 class AsyncBody:

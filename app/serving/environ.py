@@ -48,7 +48,9 @@ def set_body(environ: dict[str, Any], body: bytes) -> None:
 
 def _add_headers(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
     for raw_name, raw_value in headers:
-        name = _PLAIN.get(raw_name) or f"HTTP_{raw_name.decode('latin-1').upper().replace('-', '_')}"
+        name = (
+            _PLAIN.get(raw_name) or f"HTTP_{raw_name.decode('latin-1').upper().replace('-', '_')}"
+        )
         value = raw_value.decode("latin-1")
         if name in environ and name not in _PLAIN.values():
             separator = "; " if name == "HTTP_COOKIE" else ","

@@ -33,10 +33,10 @@ class SolarisFlask(Flask):
         return run
 
     def finalize_request(
-        self, rv: ResponseReturnValue | HTTPException, from_error_handler: bool = False
+        self, rv: ResponseReturnValue | HTTPException, *args: Any, **kwargs: Any
     ) -> Response:
         try:
-            return super().finalize_request(rv, from_error_handler)
+            return super().finalize_request(rv, *args, **kwargs)
         except Exception:
             # The response is lost to a hook that failed; its upstream connection must not be.
             if isinstance(rv, Response) and isinstance(rv.response, AsyncBody):

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Response
 from flask.ctx import RequestContext
@@ -21,6 +21,7 @@ from app.utils.exceptions import DrainingError
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+AsyncView = Callable[..., Awaitable[Any]]
 
 # A body over the limit is read to here and thrown away: who is cut off while sending never sees
 # the 413, and tries again.
@@ -84,7 +85,7 @@ class LoopRequest:
             try:
                 try:
                     response = await self._full_dispatch(held)
-                except Exception as fault:
+                except Exception as fault:  # noqa: BLE001  # as Flask's wsgi_app: its handlers decide
                     error = fault
                     response = self._app.handle_exception(fault)
                 await self._respond(response)
@@ -112,7 +113,7 @@ class LoopRequest:
             rv = self._app.handle_user_exception(DrainingError())
         except ClientLeftError:
             raise
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001  # as Flask's full_dispatch_request
             rv = self._app.handle_user_exception(fault)
         return self._app.finalize_request(rv)
 
@@ -131,7 +132,8 @@ class LoopRequest:
         if rule is None or request.method == "OPTIONS":
             # A routing error, or the automatic answer to OPTIONS: nothing that waits.
             return app.dispatch_request()
-        return await app.view_functions[rule.endpoint](**(request.view_args or {}))
+        view = cast("AsyncView", app.view_functions[rule.endpoint])
+        return await view(**(request.view_args or {}))
 
     async def _read_body(self, held: ExitStack) -> None:
         """Read the body into the environ. Raises: RequestEntityTooLarge, OverloadedError."""

@@ -31,7 +31,7 @@ class ThreadRequest:
                 close()
 
     def _start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: object = None
+        self, status: str, headers: list[tuple[str, str]], _exc_info: object = None
     ) -> Callable[[bytes], object]:
         self._start = {
             "type": "http.response.start",

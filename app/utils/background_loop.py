@@ -63,16 +63,16 @@ class BackgroundLoop:
         with self._lock:
             # A forked child inherits the loop object, but not the thread that runs it.
             if self._loop is None or self._loop.is_closed() or self._pid != os.getpid():
-                self._start()
-            assert self._loop is not None
+                self._loop = self._started_loop()
             return self._loop
 
-    def _start(self) -> None:
-        self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        loop, self._pid = asyncio.new_event_loop(), os.getpid()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="background-loop", daemon=True
+            target=loop.run_forever, name="background-loop", daemon=True
         )
         self._thread.start()
+        return loop
 
 
 def _current_loop() -> asyncio.AbstractEventLoop | None:

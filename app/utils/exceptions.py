@@ -1,7 +1,7 @@
 """The one exception tree; `app/errors.py` maps it to HTTP, nothing else does.
 
 SolarisError
-├── InvalidRequestError                   400  the caller's own mistake, known before anything is sent
+├── InvalidRequestError                   400  the caller's own mistake, seen before a call
 │   └── RequestTooLargeError              413
 ├── AuthenticationError                   401  no key, unknown, expired, revoked
 │   ├── IdentityRejectedError             401  a signed identity that does not verify
@@ -57,7 +57,8 @@ class InvalidRequestError(SolarisError):
 
     def __init__(self, detail: str, *, param: str | None = None, **values: object) -> None:
         self.detail = detail
-        super().__init__(param=param, field=param, **values)
+        super().__init__(param=param)
+        self.values = {"field": param, **values}
 
 
 class RequestTooLargeError(InvalidRequestError):

@@ -1,0 +1,66 @@
+# Every target works from a fresh clone; what it needs is installed into .venv and ./var.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LITELLM_VENV := var/litellm-venv
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# pip's hints about mirrors and its own version are noise to whoever starts the product.
+quiet_pip = $(PIP) install --editable '.[$(1)]' 2> >(grep -v '^WARNING' >&2)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/run.installed ## Start everything on this machine: Postgres, Valkey, LiteLLM and the proxy
+	@$(BIN)/solaris run
+
+.PHONY: test
+test: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Run every test, against real Postgres, Redis protocol and LiteLLM
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+.PHONY: lint
+lint: $(VENV)/dev.installed types ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: $(VENV)/dev.installed ## Check types (mypy, strict)
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/dev.installed ## Put the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure, side by side in one run (ARGS="--quick" for a short one)
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what the other targets made, data included
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
+
+$(VENV)/run.installed: setup.cfg
+	@echo "Instalando o proxy em $(VENV) (só na primeira vez, ~30 s) / Installing the proxy (first time only)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(call quiet_pip,embedded)
+	@touch $@
+
+$(VENV)/dev.installed: setup.cfg
+	@echo "Installing the proxy and its development tools into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(call quiet_pip,dev)
+	@touch $@ $(VENV)/run.installed
+
+$(LITELLM_VENV)/installed: database/litellm-requirements.txt | $(VENV)/dev.installed
+	@echo "Installing LiteLLM into an environment of its own"
+	@$(BIN)/python -m app.embedded.install
+	@touch $@
