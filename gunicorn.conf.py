@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from gunicorn.glogging import Logger
+
 from app.config.settings import load_settings
 from app.utils.json_logging import logging_config
 
 _settings = load_settings()
+
+
+class logger_class(Logger):  # type: ignore[misc]  # noqa: N801  # gunicorn's name for the setting
+    """gunicorn's logger without the access log: the application has a line of its own, with ids."""
+
+    access_log_enabled = False
+
 
 wsgi_app = "app.asgi:create_asgi_app()"
 bind = f"{_settings.server.host}:{_settings.server.port}"
@@ -24,8 +33,6 @@ limit_request_field_size = 16 * 1024
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
 control_socket_disable = True
 logconfig_dict = logging_config(_settings.log_level)
-# Every request has a line of the application's own, with its id.
-accesslog = None
 
 
 def post_worker_init(worker: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,6 +33,17 @@ ADMIN_KEY = "sk-admin-for-the-tests-only"
 MASTER_KEY = "sk-master-for-the-tests-only"
 WEBHOOK_SECRET = "webhook-secret-for-the-tests-only"
 SECRET_KEY = "secret-key-for-the-tests-only"
+
+
+FAIL_ON_SKIP = "SOLARIS_FAIL_ON_SKIP"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, where everything is installed, a skipped test is a failed one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get(FAIL_ON_SKIP) and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

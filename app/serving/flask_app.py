@@ -6,12 +6,24 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Request, Response
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from app.serving.body import AsyncBody
 from app.utils.background_loop import BackgroundLoop
+
+PAGE_PREFIXES = ("/admin/", "/me")
+
+
+class PageSessions(SecureCookieSessionInterface):
+    """Sessions for the pages only: a call with a key has none, and need not pay for one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if request.path.startswith(PAGE_PREFIXES):
+            return super().open_session(app, request)
+        return self.make_null_session(app)
 
 
 class SolarisFlask(Flask):
@@ -20,6 +32,8 @@ class SolarisFlask(Flask):
     Flask's default starts a loop for each call of an async view, so a shared ClientSession would
     serve the first request and fail ever after.
     """
+
+    session_interface = PageSessions()
 
     def __init__(self, import_name: str, **options: Any) -> None:
         super().__init__(import_name, **options)

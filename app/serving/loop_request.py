@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import ExitStack
 from typing import Any, cast
 
@@ -171,7 +171,7 @@ class LoopRequest:
             if isinstance(body, AsyncBody) and environ["REQUEST_METHOD"] != "HEAD":
                 await self._stream(body)
             else:
-                await self._send_all(response.get_app_iter(environ))
+                await self._send_all(response, environ)
         finally:
             if isinstance(body, AsyncBody):
                 await body.aclose()
@@ -189,12 +189,13 @@ class LoopRequest:
             last = body.farewell()
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
-    async def _send_all(self, chunks: Iterable[bytes]) -> None:
-        """Send a body that a plain view made; one that is computed is computed in a thread."""
-        if isinstance(chunks, list | tuple):
-            await self._send({"type": "http.response.body", "body": b"".join(chunks)})
+    async def _send_all(self, response: Response, environ: dict[str, Any]) -> None:
+        """Send a body that is there already; one that is yet to be computed, from a thread."""
+        if response.is_sequence:
+            body = b"" if _omits_body(response, environ) else response.get_data()
+            await self._send({"type": "http.response.body", "body": body})
             return
-        iterator = iter(chunks)
+        iterator = iter(response.get_app_iter(environ))
         while (chunk := await asyncio.to_thread(next, iterator, None)) is not None:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -202,6 +203,12 @@ class LoopRequest:
     def _uncancel(self) -> None:
         if self._task is not None:
             self._task.uncancel()
+
+
+def _omits_body(response: Response, environ: dict[str, Any]) -> bool:
+    """Tell what werkzeug's own `get_app_iter` leaves out."""
+    status = response.status_code
+    return environ["REQUEST_METHOD"] == "HEAD" or status < 200 or status in (204, 304)
 
 
 def _start_of(response: Response, environ: dict[str, Any]) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,6 +17,12 @@ class RequestIdFilter(logging.Filter):
         if not hasattr(record, "request_id"):
             record.request_id = request_id_var.get()
         return True
+
+
+# No line names threads, processes or tasks, so they need not be looked up for each record.
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+if sys.version_info >= (3, 12):
+    logging.logAsyncioTasks = False
 
 
 def logging_config(level: str) -> dict[str, Any]:
