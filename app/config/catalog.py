@@ -113,7 +113,7 @@ def load_catalog(path: Path) -> Catalog:
     """
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_DecimalLoader)  # noqa: S506  # a SafeLoader
-    except (OSError, yaml.YAMLError) as fault:
+    except (OSError, ValueError, ArithmeticError, yaml.YAMLError) as fault:
         raise ConfigurationError(
             [f"LITELLM_CONFIG cannot be read: {type(fault).__name__}"]
         ) from fault
@@ -193,7 +193,9 @@ class _Reader:
     def _price(self, model: str, info: Mapping[str, Any], key: str) -> int:
         try:
             price = Decimal(info[key]) * _PRICE_SCALE
-        except (KeyError, TypeError, InvalidOperation):
+        except (KeyError, TypeError, ValueError, InvalidOperation):
+            price = Decimal("NaN")
+        if not price.is_finite():
             self._problems.append(f"model {model}: {key} must be a decimal number")
             return 0
         if price < 0 or price != price.to_integral_value():
@@ -260,8 +262,16 @@ class _Reader:
         duration = str(entry.get("budget_duration"))
         if duration not in periods:
             self._problems.append(f"{owner}: budget_duration must be one of {', '.join(periods)}")
-        micro_usd = Decimal(entry["max_budget"]) * 1_000_000
-        return Limit(model, "cost", periods.get(duration, "month"), int(micro_usd), mode)
+        return Limit(
+            model, "cost", periods.get(duration, "month"), self._micro_usd(owner, entry), mode
+        )
+
+    def _micro_usd(self, owner: str, entry: Mapping[str, Any]) -> int:
+        budget = entry["max_budget"]
+        if not isinstance(budget, int | Decimal) or isinstance(budget, bool) or budget < 0:
+            self._problems.append(f"{owner}: max_budget must be an amount of USD")
+            return 0
+        return int(Decimal(budget) * 1_000_000)
 
     def _health(self) -> HealthPolicy:
         policy = self._own.get("health") or {}

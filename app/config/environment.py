@@ -109,7 +109,10 @@ class Environment:
     @staticmethod
     def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
         try:
-            return any(value.startswith(scheme) for scheme in schemes) and bool(urlsplit(value))
+            parts = urlsplit(value)
+            # Reading the port checks it. Databases' URLs have forms that need neither.
+            has_place = parts.scheme not in ("http", "https") or (parts.hostname and parts.port != 0)
+            return value.startswith(schemes) and bool(has_place)
         except ValueError:
             return False
 

@@ -6,6 +6,8 @@ result (clients try to parse them as JSON), no internals, nobody else's figures.
 
 from __future__ import annotations
 
+MAX_MESSAGE_LENGTH = 239
+
 MESSAGES: dict[str, dict[str, str]] = {
     "pt_BR": {
         "invalid_api_key": "Chave de API ausente, desconhecida, expirada ou revogada. "
@@ -99,6 +101,10 @@ def detail_for(detail: str, locale: str, **values: object) -> str:
 
 
 def _fill(template: str, values: dict[str, object]) -> str:
-    # A caller's own text goes in as it is, never as a template, and without braces.
-    safe = {name: str(value).replace("{", "(").replace("}", ")") for name, value in values.items()}
-    return template.format(**safe)
+    # A caller's own text goes in on one line, never as a template, without braces, cut to fit.
+    room = MAX_MESSAGE_LENGTH - len(template)
+    return template.format(**{name: _one_line(value)[:room] for name, value in values.items()})
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).replace("{", "(").replace("}", ")").split())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from app.config.settings import Settings
 from app.embedded.console import Console
+from app.embedded.litellm_config import PROVIDER_NAMES
 from app.embedded.state import StateDirectory
 
-PROVIDER_VARIABLES = "OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY"
 FIRST_MODEL = "gpt-4o"
 
 
@@ -33,7 +33,7 @@ def print_banner(
     if mocked_models:
         console.say()
         console.say("  " + console.text("mocked", models=", ".join(mocked_models)))
-        console.say("  " + console.text("how_to_unmock", variables=PROVIDER_VARIABLES))
+        console.say("  " + console.text("how_to_unmock", variables=", ".join(PROVIDER_NAMES)))
     _print_curl(console, url, api_key)
     _print_librechat(console, url, api_key)
     console.say()

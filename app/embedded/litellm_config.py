@@ -15,6 +15,11 @@ MOCK_TEXT = (
     "Olá! Esta é uma resposta simulada de {model}: nenhuma chave de {provider} foi configurada. "
     "Defina {variable} e reinicie para falar com o modelo de verdade."
 )
+PROVIDER_NAMES = {
+    "OPENAI_API_KEY": "OpenAI",
+    "ANTHROPIC_API_KEY": "Anthropic",
+    "GOOGLE_API_KEY": "Google",
+}
 # LiteLLM answers an embedding with the vector that the mock holds.
 MOCK_VECTOR = [0.0] * 1536
 SETTINGS_SECTIONS = ("litellm_settings", "general_settings", "router_settings")
@@ -71,5 +76,5 @@ def _mock_what_has_no_key(config: dict[str, Any], environment: Mapping[str, str]
 def _mock_for(entry: Mapping[str, Any], variable: str) -> Any:
     if entry["model_info"].get("mode") == "embedding":
         return MOCK_VECTOR
-    provider = variable.removesuffix("_API_KEY").title()
+    provider = PROVIDER_NAMES.get(variable, variable)
     return MOCK_TEXT.format(model=entry["model_name"], provider=provider, variable=variable)

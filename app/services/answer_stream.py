@@ -72,8 +72,10 @@ class AnswerStream(AsyncIterator[bytes]):
             if not self.is_complete:
                 raise self.error or LiteLLMError()
         except SolarisError as error:
-            self.error = error
-            yield self._error_event(error)
+            # What breaks after `[DONE]` takes nothing away from the answer.
+            if not self.is_complete:
+                self.error = error
+                yield self._error_event(error)
         finally:
             self._finish()
 

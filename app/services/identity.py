@@ -7,7 +7,6 @@ Sources: LibreChat `packages/api/src/utils/env.ts` (placeholders, `b64:`), Open 
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 from urllib.parse import unquote
@@ -83,15 +82,17 @@ def decode_header(value: str | None) -> str | None:
 def _first(headers: Headers, names: tuple[str, ...]) -> str | None:
     for name in names:
         value = decode_header(headers.get(name))
+        if value and name == "X-OpenWebUI-User-Name":
+            value = _meaningful(unquote(value))
         if value:
-            return unquote(value) if name == "X-OpenWebUI-User-Name" else value
+            return value
     return None
 
 
 def _decode_base64(encoded: str) -> str:
     try:
         return base64.b64decode(encoded, validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, or not UTF-8 inside
         return ""
 
 
@@ -105,14 +106,14 @@ def _utf8_if_possible(value: str) -> str:
 
 def _meaningful(value: str) -> str | None:
     """Return None for a placeholder that nobody filled in: it names no one."""
-    value = value.strip()
-    return None if value.startswith("{{") and value.endswith("}}") else _clean(value)
+    value = _clean(value)
+    return None if not value or (value.startswith("{{") and value.endswith("}}")) else value
 
 
-def _clean(value: str) -> str | None:
+def _clean(value: str) -> str:
     """Drop control characters, and cut what no honest identity needs."""
     printable = "".join(character for character in value if character.isprintable())
-    return printable[:MAX_VALUE_LENGTH] or None
+    return printable.strip()[:MAX_VALUE_LENGTH].rstrip()
 
 
 def _person_from_jwt(token: str, secret: str) -> Person:
@@ -123,7 +124,7 @@ def _person_from_jwt(token: str, secret: str) -> Person:
     except jwt.PyJWTError as fault:
         raise IdentityRejectedError() from fault
     facts = {fact: claims.get(claim) for claim, fact in OPENWEBUI_JWT_CLAIMS.items()}
-    return Person(**{k: _clean(v) for k, v in facts.items() if isinstance(v, str)})
+    return Person(**{k: _clean(v) or None for k, v in facts.items() if isinstance(v, str)})
 
 
 def _known(person: Person) -> dict[str, str]:

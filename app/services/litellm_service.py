@@ -23,6 +23,7 @@ from app.services.litellm_transport import Deadline, LiteLLMTransport, UpstreamA
 from app.services.upstream_errors import error_for, is_misconfiguration
 from app.utils.clock import Clock
 from app.utils.exceptions import (
+    InvalidRequestError,
     LiteLLMError,
     ModelNotFoundError,
     RateLimitedError,
@@ -126,7 +127,8 @@ class LiteLLMService:
         ``params`` go to the model untouched; ``user`` goes as a pseudonym.
 
         Raises: ModelNotFoundError, UpstreamRejectedError (the caller's own mistake),
-        ModelNotAvailableError, UpstreamTimeoutError, RateLimitedError, LiteLLMError.
+        InvalidRequestError (nested too deeply), ModelNotAvailableError, UpstreamTimeoutError,
+        RateLimitedError, LiteLLMError.
         """
         call = _Call(request_id or generate_request_id(), model, user, self._clock.steady_s())
         if model not in self._catalog:
@@ -223,7 +225,11 @@ class LiteLLMService:
 
     async def _ask(self, path: str, call: _Call, payload: dict[str, Any]) -> UpstreamAnswer:
         """Raises: SolarisError for every answer that is not a success."""
-        body = orjson.dumps(payload)
+        try:
+            body = orjson.dumps(payload)
+        except orjson.JSONEncodeError as fault:
+            # It reads deeper nesting than it writes.
+            raise InvalidRequestError("not_json") from fault
         self._log.log_request(call.request_id, call.model, call.user, len(body))
         headers = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
         answer = await self._transport.post(path, body, headers, Deadline(self._timeout_s))

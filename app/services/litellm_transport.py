@@ -126,6 +126,16 @@ class LiteLLMTransport:
         UpstreamTimeoutError, LiteLLMError when the connection broke.
         """
         headers = {"Content-Type": "application/json", **headers}
+        delay_s = self._settings.retry_delay_s
+        for _ in range(self._settings.max_retries):
+            try:
+                return await self._send("POST", path, body, headers, deadline)
+            except ModelNotAvailableError:
+                # No connection was made, so nothing reached a provider and nothing is paid twice.
+                if deadline.left_s() <= delay_s:
+                    raise
+            await asyncio.sleep(delay_s)
+            delay_s *= 2
         return await self._send("POST", path, body, headers, deadline)
 
     async def _send(

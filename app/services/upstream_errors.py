@@ -24,14 +24,14 @@ MAX_REASON_LENGTH = 160
 MAX_RETRY_AFTER_S = 3600.0
 
 # "litellm.BadRequestError: OpenAIException - what the provider said. Received Model Group=…"
-_LEADING_CLASSES = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception)\b[\s:.-]*)+")
+_LEADING_CLASSES = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Exception)\b[\s:.-]*)+")
 _LITELLM_TAIL = re.compile(
     r"\s*(?:Received Model Group|Available Model Group|No fallback model group|Error doing the "
     r"fallback|LiteLLM Retried|Model: |API Base: |Messages: |You passed in|Traceback).*",
     re.DOTALL,
 )
 _INTERNAL = re.compile(
-    r"https?://|sk-|Bearer|/[\w.-]+/[\w./-]+|\b[0-9a-f]{32,}\b|[{}]", re.IGNORECASE
+    r"https?://|\bsk-|Bearer|/[\w.-]+/[\w./-]+|\b[0-9a-f]{32,}\b|[{}]", re.IGNORECASE
 )
 
 
@@ -45,8 +45,10 @@ def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisErro
         return UpstreamTimeoutError()
     if status == 503:
         return ModelNotAvailableError(retry_after_s=_retry_after_s(headers))
-    # 401 and 403 mean that our key, or the provider's, is wrong: not this caller's doing.
-    if 400 <= status < 500 and status not in (401, 403):
+    # 401 and 403 mean that our key, or the provider's, is wrong: not this caller's doing. So does
+    # "no_db_connection": LiteLLM without a database looks for a key that is not the master key.
+    is_ours = status in (401, 403) or _field(body, "type") == "no_db_connection"
+    if 400 <= status < 500 and not is_ours:
         return UpstreamRejectedError(_safe_reason(_field(body, "message")), param=_param(body))
     return LiteLLMError()
 

@@ -9,6 +9,8 @@ import re
 
 # Two line ends of any kind. Atomic groups, so that one "\r\n" is never taken for two ends.
 _BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+# At the end of a chunk these may be the first part of a boundary that ends with "\r\n".
+_UNCERTAIN = (b"\r\n\r", b"\n\r")
 # Longer events pass through unread: a proxy must not hold a 64 MB line in memory.
 MAX_EVENT_BYTES = 1024 * 1024
 
@@ -33,6 +35,8 @@ class EventSplitter:
         # rest was searched already.
         search_from = max(0, len(self._rest) - 3)
         while match := _BOUNDARY.search(data, search_from):
+            if match.end() == len(data) and match[0] in _UNCERTAIN:
+                break
             events.append(data[start : match.end()])
             start = search_from = match.end()
         self._rest = data[start:]

@@ -1,0 +1,1 @@
+"""The benchmarks: `python -m bench`, or `make bench`, prints one table from one run."""
