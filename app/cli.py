@@ -64,11 +64,18 @@ def serve() -> None:
 
 
 @cli.command()
-def run() -> None:
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    default=PROJECT_ROOT / "var",
+    show_default=True,
+    help="Data, logs and secrets of this machine.",
+)
+def run(state_dir: Path) -> None:
     """Start everything on this machine: Postgres, Valkey, LiteLLM and the proxy."""
     from app.embedded.stack import run_stack
 
-    sys.exit(run_stack())
+    sys.exit(run_stack(state_dir))
 
 
 @cli.command()

@@ -97,9 +97,7 @@ async def run_calls(port: int, request: bytes, *, clients: int, seconds: float) 
     until_s = started_at_s + seconds
     try:
         async with asyncio.timeout(seconds + PATIENCE_S):
-            await asyncio.gather(
-                *(_client(port, request, tally, until_s) for _ in range(clients))
-            )
+            await asyncio.gather(*(_client(port, request, tally, until_s) for _ in range(clients)))
     except TimeoutError:
         tally.fail("an answer did not come")
     finally:

@@ -119,9 +119,7 @@ async def run_streams(
     return _outcome(readers, plan)
 
 
-async def _read_all(
-    port: int, requests: list[bytes], plan: StreamPlan
-) -> list[StreamReader]:
+async def _read_all(port: int, requests: list[bytes], plan: StreamPlan) -> list[StreamReader]:
     started_at_s = time.perf_counter()
     tasks = []
     for number, request in enumerate(requests):

@@ -16,6 +16,8 @@ Message = MutableMapping[str, Any]
 T = TypeVar("T")
 
 WAIT_S = 20.0
+# In place of a piece of the body: the caller closes the connection there.
+LEAVE = b"<the caller leaves>"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,11 @@ class Exchange:
         chunks = list(body) or [b""]
         for index, chunk in enumerate(chunks):
             more = index < len(chunks) - 1
-            self._incoming.put_nowait({"type": "http.request", "body": chunk, "more_body": more})
+            self._incoming.put_nowait(
+                {"type": "http.disconnect"}
+                if chunk is LEAVE
+                else {"type": "http.request", "body": chunk, "more_body": more}
+            )
         self._sent: list[Message] = []
         self._grew = asyncio.Condition()
         self._has_left = False
@@ -72,7 +78,8 @@ class Exchange:
     def reply(self) -> Reply:
         start = next((m for m in self._sent if m["type"] == "http.response.start"), None)
         is_complete = any(not message.get("more_body", False) for message in self._bodies)
-        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in (start or {})["headers"]]
+        raw_headers = start["headers"] if start else []
+        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in raw_headers]
         body = b"".join(message.get("body", b"") for message in self._bodies)
         return Reply(start["status"] if start else 0, headers, body, not is_complete)
 
@@ -187,3 +194,4 @@ class AsgiClient:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_default_executor()

@@ -32,6 +32,8 @@ def environment_of(settings: Settings, port: int) -> dict[str, str]:
         "LITELLM_BASE_URL": settings.litellm.base_url,
         "LITELLM_MASTER_KEY": settings.litellm.master_key,
         "LITELLM_TIMEOUT": str(settings.litellm.timeout_s),
+        "LITELLM_CONFIG": str(settings.litellm.config_path),
+        "LOCALE": settings.locale,
         "SECRET_KEY": settings.security.secret_key,
         "ADMIN_API_KEY": settings.security.admin_api_key or "",
         "WEBHOOK_SECRET": next(iter(settings.security.webhook_secrets), ""),
@@ -45,7 +47,7 @@ class ProxyServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = folder / f"proxy-{self.port}.log"
-        self._env = environment_of(settings, self.port) | env
+        self._env = environment_of(settings, self.port) | dict(env)
         self._drain_grace_s = settings.server.drain_grace_s
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -111,7 +111,9 @@ class Environment:
         try:
             parts = urlsplit(value)
             # Reading the port checks it. Databases' URLs have forms that need neither.
-            has_place = parts.scheme not in ("http", "https") or (parts.hostname and parts.port != 0)
+            has_place = parts.scheme not in ("http", "https") or (
+                parts.hostname and parts.port != 0
+            )
             return value.startswith(schemes) and bool(has_place)
         except ValueError:
             return False

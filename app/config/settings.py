@@ -166,11 +166,12 @@ def _litellm(env: Environment) -> LiteLLMSettings:
 
 
 def _security(env: Environment) -> SecuritySettings:
-    secrets = (env.secret("WEBHOOK_SECRET"), env.secret("WEBHOOK_SECRET_PREVIOUS"))
+    current, previous = env.secret("WEBHOOK_SECRET"), env.secret("WEBHOOK_SECRET_PREVIOUS")
     return SecuritySettings(
         secret_key=env.secret("SECRET_KEY") or DEVELOPMENT_SECRET_KEY,
         admin_api_key=env.secret("ADMIN_API_KEY"),
-        webhook_secrets=tuple(secret for secret in secrets if secret),
+        # A previous secret without a current one is a mistake, and verifies nothing.
+        webhook_secrets=tuple(secret for secret in (current, previous) if current and secret),
         openwebui_jwt_secret=env.secret("OPENWEBUI_JWT_SECRET"),
     )
 
@@ -183,7 +184,12 @@ def _unsafe(settings: Settings) -> list[str]:
         "LITELLM_MASTER_KEY": settings.litellm.master_key,
         "WEBHOOK_SECRET": next(iter(settings.security.webhook_secrets), None),
     }
-    problems = [f"{name} {what}" for name, value in required.items() if (what := _weakness(value))]
+    optional = {
+        "WEBHOOK_SECRET_PREVIOUS": next(iter(settings.security.webhook_secrets[1:]), None),
+        "OPENWEBUI_JWT_SECRET": settings.security.openwebui_jwt_secret,
+    }
+    checked = required | {name: value for name, value in optional.items() if value}
+    problems = [f"{name} {what}" for name, value in checked.items() if (what := _weakness(value))]
     if settings.database.url == DatabaseSettings().url:
         problems.append("DATABASE_URL must be set in production")
     return problems

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from app.config.settings import PROJECT_ROOT
 from app.embedded.litellm_server import InstallFailedError, LiteLLMEnvironment
 from app.embedded.state import StateDirectory
 
 
 def main() -> int:
-    state = StateDirectory()
+    state = StateDirectory(PROJECT_ROOT / "var")
     state.logs.mkdir(parents=True, exist_ok=True)
     environment = LiteLLMEnvironment(state.litellm_venv)
     if environment.is_installed:

@@ -46,12 +46,15 @@ class StartFailedError(RuntimeError):
 class Stack:
     """One run. Whatever was started is stopped in the opposite order, however the run ends."""
 
-    def __init__(self, environment: Mapping[str, str], console: Console) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], state: StateDirectory, console: Console
+    ) -> None:
         self._console = console
-        self._state = StateDirectory()
+        self._state = state
         self._env = dict(environment)
         self._env.setdefault("ENVIRONMENT", "development")
         self._env.setdefault("DRAIN_GRACE", DRAIN_GRACE_S)
+        self._env.setdefault("SPOOL_DIR", str(state.path / "spool"))
         self._stops: list[Callable[[], None]] = []
         self._children: list[Child] = []
         self._litellm: LiteLLMServer | None = None
@@ -287,6 +290,7 @@ def _signals_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_stack() -> int:
+def run_stack(state_dir: Path) -> int:
     locale = os.environ.get("LOCALE", "pt_BR")
-    return Stack(os.environ, Console(locale if locale in ("pt_BR", "en") else "pt_BR")).run()
+    console = Console(locale if locale in ("pt_BR", "en") else "pt_BR")
+    return Stack(os.environ, StateDirectory(state_dir), console).run()

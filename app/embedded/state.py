@@ -9,8 +9,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.config.settings import PROJECT_ROOT
-
 GENERATED_SECRETS = {
     "SECRET_KEY": "",
     "LITELLM_MASTER_KEY": "sk-",
@@ -26,7 +24,7 @@ class AlreadyRunningError(RuntimeError):
 
 
 class StateDirectory:
-    def __init__(self, path: Path = PROJECT_ROOT / "var") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
 

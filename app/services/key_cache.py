@@ -21,6 +21,8 @@ POLL_INTERVAL_S = 1.0
 # Older knowledge than this is checked again: revocation is promised within 5 s.
 FRESH_S = 4.0
 STALE_LIMIT_S = 600.0
+# A row deleted by hand leaves no change to be polled; its key ends with this.
+RECHECK_S = 60.0
 # A change becomes visible when its transaction commits, stamped with the time it began.
 LONGEST_CHANGE_S = 60.0
 MAX_ENTRIES = 200_000
@@ -89,8 +91,9 @@ class KeyCache:
         return record
 
     def _is_fresh(self, entry: _Entry) -> bool:
+        now_s = self._clock.steady_s()
         known_good_at_s = max(entry.checked_at_s, self._polled_at_s)
-        return self._clock.steady_s() - known_good_at_s < FRESH_S
+        return now_s - known_good_at_s < FRESH_S and now_s - entry.checked_at_s < RECHECK_S
 
     def _is_usable(self, entry: _Entry) -> bool:
         known_good_at_s = max(entry.checked_at_s, self._polled_at_s)

@@ -42,7 +42,8 @@ def build_environ(scope: MutableMapping[str, Any]) -> dict[str, Any]:
 def set_body(environ: dict[str, Any], body: bytes) -> None:
     """Put a body that has been read into ``environ``, however it was framed on the way."""
     environ["wsgi.input"] = BytesIO(body)
-    environ["CONTENT_LENGTH"] = str(len(body))
+    if body or "CONTENT_LENGTH" in environ:
+        environ["CONTENT_LENGTH"] = str(len(body))
     environ.pop("HTTP_TRANSFER_ENCODING", None)
 
 
@@ -53,6 +54,6 @@ def _add_headers(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) ->
         )
         value = raw_value.decode("latin-1")
         if name in environ and name not in _PLAIN.values():
-            separator = "; " if name == "HTTP_COOKIE" else ","
+            separator = "; " if name == "HTTP_COOKIE" else ", "
             value = f"{environ[name]}{separator}{value}"
         environ[name] = value

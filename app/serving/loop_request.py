@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.serving.admission import AdmissionGate
 from app.serving.body import AsyncBody
 from app.serving.environ import set_body
-from app.utils.exceptions import DrainingError
+from app.utils.exceptions import DrainingError, OverloadedError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,8 +28,11 @@ AsyncView = Callable[..., Awaitable[Any]]
 DISCARD_FACTOR = 4
 
 
-class ClientLeftError(Exception):
-    """The caller closed the connection before the whole request was here."""
+class ClientLeftError(BaseException):
+    """The caller closed the connection before the whole request was here.
+
+    Like a cancellation, it is for no error handler: there is nobody to answer.
+    """
 
 
 class LoopContext(RequestContext):
@@ -43,9 +46,16 @@ class LoopContext(RequestContext):
     def needs_thread(self) -> bool:
         """Tell whether the view is a plain function, which might block the loop."""
         rule = self.request.url_rule
-        if rule is None or self.request.method == "OPTIONS":
+        if rule is None or self.needs_no_view:
             return False
         return not inspect.iscoroutinefunction(self.app.view_functions[rule.endpoint])
+
+    @property
+    def needs_no_view(self) -> bool:
+        """Tell whether Flask answers by itself: a routing error, or the automatic OPTIONS."""
+        rule = self.request.url_rule
+        is_automatic = getattr(rule, "provide_automatic_options", False)
+        return rule is None or (is_automatic and self.request.method == "OPTIONS")
 
 
 class LoopRequest:
@@ -111,16 +121,12 @@ class LoopRequest:
                 raise
             self._uncancel()
             rv = self._app.handle_user_exception(DrainingError())
-        except ClientLeftError:
-            raise
         except Exception as fault:  # noqa: BLE001  # as Flask's full_dispatch_request
             rv = self._app.handle_user_exception(fault)
         return self._app.finalize_request(rv)
 
     async def _dispatch(self, held: ExitStack) -> Any:
-        if self._needs_slot:
-            held.enter_context(self._gate.slot())
-        await self._read_body(held)
+        refusal = await self._admit(held)
         watch = asyncio.create_task(self._notice_departure(), name="client-watch")
         held.callback(watch.cancel)
         app, request = self._app, self._context.request
@@ -128,12 +134,29 @@ class LoopRequest:
         rv = app.preprocess_request()
         if rv is not None:
             return rv
+        if refusal is not None:
+            raise refusal
         rule = request.url_rule
-        if rule is None or request.method == "OPTIONS":
-            # A routing error, or the automatic answer to OPTIONS: nothing that waits.
-            return app.dispatch_request()
+        if rule is None or self._context.needs_no_view:
+            return app.dispatch_request()  # nothing that waits
         view = cast("AsyncView", app.view_functions[rule.endpoint])
         return await view(**(request.view_args or {}))
+
+    async def _admit(self, held: ExitStack) -> Exception | None:
+        """Take a slot and read the body. What stands against it is returned, not raised: hooks
+        run first, as in Flask, where the body is read later."""
+        try:
+            if self._needs_slot:
+                held.enter_context(self._gate.slot())
+            await self._read_body(held)
+        except asyncio.CancelledError:
+            if not self._is_draining:
+                raise
+            self._uncancel()
+            return DrainingError()
+        except (OverloadedError, RequestEntityTooLarge) as refusal:
+            return refusal
+        return None
 
     async def _read_body(self, held: ExitStack) -> None:
         """Read the body into the environ. Raises: RequestEntityTooLarge, OverloadedError."""

@@ -41,6 +41,7 @@ class FakeLiteLLM:
     """
 
     models: tuple[str, ...] = ("gpt-4", "gpt-4o")
+    default: Handler | None = None
     received: list[Received] = field(default_factory=list)
     open_streams: int = 0
     closed_early: int = 0
@@ -99,7 +100,7 @@ class FakeLiteLLM:
         )
         if request.method == "GET":
             return self._free_endpoint(request)
-        handler = self._script.popleft() if self._script else completion()
+        handler = self._script.popleft() if self._script else self.default or completion()
         self.open_streams += 1
         try:
             return await handler(request)
@@ -124,7 +125,11 @@ def completion(text: str = "olá", usage: dict[str, Any] | None = None) -> Handl
         body = json.loads(await request.read())
         if body.get("stream"):
             return await send_stream(request, openai_events(text.split(), usage or USAGE))
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": text},
+        }
         answer = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -211,7 +216,9 @@ async def send_stream(
     response = await _begin(request)
     events = list(events)
     for index, event in enumerate(events):
-        if index and (pause := last_pause_s if index == len(events) - 1 and last_pause_s else pause_s):
+        if index and (
+            pause := last_pause_s if index == len(events) - 1 and last_pause_s else pause_s
+        ):
             await asyncio.sleep(pause)
         if event:
             await response.write(event)
@@ -224,3 +231,14 @@ async def _begin(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     return response
 
+
+def endless(event: bytes, *, pause_s: float) -> Handler:
+    """Send this event again and again, until the connection is closed."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = await _begin(request)
+        while True:
+            await response.write(event)
+            await asyncio.sleep(pause_s)
+
+    return handler

@@ -1,0 +1,86 @@
+"""This proxy as in production: `solaris serve`, one worker, a real Postgres."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.config.settings import PROJECT_ROOT
+from app.embedded.engines import EmbeddedPostgres
+from bench.contenders.base import Contender, StartError, Workplace, passed_environment
+from bench.machine import on_core
+
+COMMAND_TIMEOUT_S = 60.0
+
+
+class Solaris(Contender):
+    name = "solaris"
+    title = "IA SOLARIS Proxy"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._binary = Path(sys.executable).with_name("solaris")
+        self._postgres: EmbeddedPostgres | None = None
+
+    def missing(self) -> str | None:
+        return None if self._binary.exists() else f"{self._binary} does not exist"
+
+    def stop(self) -> None:
+        super().stop()
+        if self._postgres is not None:
+            self._postgres.stop()
+            self._postgres = None
+
+    def restart(self, place: Workplace) -> None:
+        """Begin anew with a worker whose memory is at rest; Postgres and the key stay."""
+        super().stop()
+        super().start(place)
+
+    def prepare(self, place: Workplace) -> None:
+        if self._postgres is not None:
+            return
+        # A database has a machine of its own in production: it stays off the server's core.
+        with on_core(place.cores.load):
+            self._postgres = EmbeddedPostgres(place.folder / "postgres")
+        self._solaris(place, "db", "upgrade")
+        key = self._solaris(place, "keys", "create", "bench").splitlines()[-1]
+        self.headers = {"Authorization": f"Bearer {key}"}
+
+    def command(self, _place: Workplace) -> Sequence[str | Path]:
+        return [self._binary, "serve"]
+
+    def environment(self, place: Workplace) -> Mapping[str, str]:
+        assert self._postgres is not None
+        return {
+            "PORT": str(self.port),
+            "HOST": "127.0.0.1",
+            "WORKERS": "1",
+            "DATABASE_URL": self._postgres.url,
+            "LITELLM_BASE_URL": place.upstream_url,
+            "LITELLM_MASTER_KEY": "sk-bench-master-key-of-one-run",
+            "LITELLM_CONFIG": str(PROJECT_ROOT / "database" / "litellm-config.yaml"),
+            "SECRET_KEY": "bench-secret-key-of-one-run",
+            "ADMIN_API_KEY": "sk-bench-admin-key-of-one-run",
+            "WEBHOOK_SECRET": "bench-webhook-secret-of-one-run",
+            "SPOOL_DIR": str(place.folder / "spool"),
+            "DRAIN_GRACE": "3",
+            "LOG_LEVEL": "INFO",
+            "ENVIRONMENT": "development",
+        }
+
+    def _solaris(self, place: Workplace, *arguments: str) -> str:
+        """Run the command line and return its standard output. Raises: StartError."""
+        result = subprocess.run(
+            [self._binary, *arguments],
+            env={**passed_environment(), **self.environment(place)},
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise StartError(f"solaris {' '.join(arguments)} failed:\n{result.stderr[-2000:]}")
+        return result.stdout.strip()

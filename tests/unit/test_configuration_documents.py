@@ -1,0 +1,56 @@
+"""`.env.example`, `docs/configuration.md` and the code name the same variables."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from app.config.settings import PROJECT_ROOT
+
+READERS = {"text", "optional", "choice", "integer", "seconds", "flag", "url", "secret_url", "secret"}
+SECRET_READERS = {"secret_url", "secret"}
+
+
+def calls_of(readers: set[str]) -> list[ast.Call]:
+    """Return the settings' calls of `env.<reader>(…)`."""
+    tree = ast.parse((PROJECT_ROOT / "app/config/settings.py").read_text())
+    return [
+        call
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "env"
+        and call.func.attr in readers
+    ]
+
+
+def read_by_code(readers: set[str]) -> set[str]:
+    return {str(ast.literal_eval(call.args[0])) for call in calls_of(readers)}
+
+
+def documented() -> dict[str, bool]:
+    """Return each variable of the documentation's tables, and whether it is marked secret."""
+    text = (PROJECT_ROOT / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| `([A-Z][A-Z0-9_]*)`( \(secret\))? \|", text, re.MULTILINE)
+    return {name: bool(secret) for name, secret in rows}
+
+
+def in_example() -> list[str]:
+    """Return each variable of the example, commented out or not."""
+    text = (PROJECT_ROOT / ".env.example").read_text()
+    return re.findall(r"^(?:# ?)?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE)
+
+
+def test_env_example_lists_what_the_code_reads() -> None:
+    assert sorted(in_example()) == sorted(read_by_code(READERS))
+
+
+def test_documentation_lists_what_the_code_reads() -> None:
+    assert sorted(documented()) == sorted(read_by_code(READERS))
+
+
+def test_documentation_marks_what_can_come_from_a_file() -> None:
+    marked = {name for name, is_secret in documented().items() if is_secret}
+
+    assert sorted(marked) == sorted(read_by_code(SECRET_READERS))
