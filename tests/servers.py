@@ -52,12 +52,11 @@ class ProxyServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        passed = {k: v for k, v in os.environ.items() if k.startswith(("PATH", "HOME", "COV"))}
         solaris = Path(sys.executable).with_name("solaris")
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [solaris, "serve"],
-                env=passed | self._env,
+                env=self.environment,
                 cwd=PROJECT_ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -67,6 +66,12 @@ class ProxyServer:
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"the proxy did not start:\n{self.log}")
             time.sleep(0.05)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the server runs with, and a command beside it should."""
+        passed = {k: v for k, v in os.environ.items() if k.startswith(("PATH", "HOME", "COV"))}
+        return passed | self._env
 
     @property
     def process(self) -> psutil.Process:

@@ -91,12 +91,12 @@ DETAILS: dict[str, dict[str, str]] = {
 }
 
 
-def message_for(code: str, locale: str, **values: object) -> str:
+def message_for(code: str, locale: str, /, **values: object) -> str:
     """Return the sentence for ``code``; ``values`` fill its places."""
     return _fill(MESSAGES[locale][code], values)
 
 
-def detail_for(detail: str, locale: str, **values: object) -> str:
+def detail_for(detail: str, locale: str, /, **values: object) -> str:
     return _fill(DETAILS[locale][detail], values)
 
 

@@ -36,6 +36,8 @@ __all__ = ["LiteLLMService", "ModelInfo", "ModelStatus"]
 
 PROBE_TIMEOUT_S = 5.0
 CLIENT_LEFT = 499
+# Only on answers from LiteLLM's cache.
+CACHE_HIT_HEADER = "x-litellm-cache-key"
 
 
 class CompletionMetadata(TypedDict):
@@ -46,6 +48,7 @@ class CompletionMetadata(TypedDict):
     response_time_ms: int
     litellm_status: int
     fallback_used: bool
+    cache_hit: bool
     usage: dict[str, Any] | None
     # Micro-USD; None while it is not known.
     cost: int | None
@@ -286,6 +289,7 @@ class LiteLLMService:
             "response_time_ms": self._elapsed_ms(call),
             "litellm_status": answer.status,
             "fallback_used": False,
+            "cache_hit": CACHE_HIT_HEADER in answer.headers,
             "usage": None,
             "cost": None,
         }
@@ -297,7 +301,8 @@ class LiteLLMService:
         model_used = metadata["model_used"]
         metadata["usage"] = usage
         metadata["response_time_ms"] = elapsed_ms
-        metadata["cost"] = self._cost(model_used, usage)
+        # LiteLLM reports the full price of an answer that came from its cache.
+        metadata["cost"] = 0 if metadata["cache_hit"] else self._cost(model_used, usage)
         self._metrics.successful_requests += 1
         self._metrics.total_response_time_ms += elapsed_ms
         self._metrics.total_cost_micro_usd += metadata["cost"] or 0
@@ -307,11 +312,16 @@ class LiteLLMService:
     def _failed(self, call: _Call, error: SolarisError) -> None:
         self._metrics.failed_requests += 1
         self._metrics.total_response_time_ms += self._elapsed_ms(call)
-        if isinstance(error, RateLimitedError):
-            self._health.record_failure(call.model, ModelStatus.RATE_LIMITED)
-        elif error.status >= 500:
-            self._health.record_failure(call.model)
+        if call.model in self._catalog.models:
+            self._record_failure(call.model, error)
         self._log.log_error(call.request_id, call.model, error.code, type(error).__name__)
+
+    def _record_failure(self, model: str, error: SolarisError) -> None:
+        if isinstance(error, RateLimitedError):
+            self._health.record_failure(model, ModelStatus.RATE_LIMITED)
+        elif error.status >= 500:
+            # A caller's own mistake says nothing of the model.
+            self._health.record_failure(model)
 
     def _cost(self, model: str, usage: dict[str, Any] | None) -> int | None:
         priced = self._catalog.models.get(model)

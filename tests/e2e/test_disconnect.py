@@ -88,7 +88,8 @@ def eventually(holds: Callable[[], bool], within_s: float) -> bool:
     [
         (endless(FIRST_EVENT, pause_s=0.02), FIRST_EVENT),
         (silence(FIRST_EVENT), FIRST_EVENT),
-        (silence(b""), b"200 OK"),
+        # gunicorn keeps the headers back until the first bytes of the body.
+        (silence(b""), b""),
         (silence(), b""),
     ],
     ids=["mid_stream", "silent_after_a_chunk", "silent_after_headers", "silent_before_headers"],
