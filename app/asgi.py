@@ -102,8 +102,11 @@ class AsgiServer:
             await asyncio.sleep(WORKER_POLL_S)
         logger.info("draining", extra={"open_requests": len(self._requests)})
         await asyncio.sleep(self._server.drain_grace_s - DRAIN_MARGIN_S)
-        for request in list(self._requests):
-            request.drain()
+        while True:
+            # Again and again: gunicorn still takes requests on the connections that it has.
+            for request in list(self._requests):
+                request.drain()
+            await asyncio.sleep(WORKER_POLL_S)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = build_environ(scope)

@@ -48,6 +48,10 @@ def main() -> int:
     except KeyboardInterrupt:
         _say("interrupted; everything is stopped")
         return INTERRUPTED
+    except StartError as fault:
+        # Of the mock upstream, without which there is nothing to measure.
+        _say(str(fault))
+        return 1
     _publish(report, options)
     return 0 if report.is_sound else 1
 

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import re
 import sys
+from typing import cast
 
 import orjson
 import uvloop
@@ -109,8 +110,8 @@ class UpstreamProtocol(asyncio.Protocol):
         self._transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        # uvloop's transports have no part in asyncio's class tree.
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         unread = self._unread + data if self._unread else data

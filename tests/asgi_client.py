@@ -179,9 +179,7 @@ class AsgiClient:
         return Exchange(self.server, scope, chunks)
 
     async def _serve_lifespan(self) -> None:
-        await self.server(
-            {"type": "lifespan"}, self._lifespan_in.get, self._lifespan_out.put
-        )
+        await self.server({"type": "lifespan"}, self._lifespan_in.get, self._lifespan_out.put)
 
     def _tell(self, what: str) -> None:
         self.run(self._lifespan_in.put({"type": f"lifespan.{what}"}))

@@ -27,6 +27,7 @@ from app.embedded.engines import EmbeddedPostgres
 from app.extensions import db, services_of
 from app.serving.flask_app import SolarisFlask
 from tests.fakes.litellm import FakeLiteLLM
+from tests.raw_http import RawClient
 from tests.servers import ProxyServer
 
 ADMIN_KEY = "sk-admin-for-the-tests-only"
@@ -140,3 +141,17 @@ def start_proxy(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Pr
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[ProxyServer], RawClient]]:
+    """Open a socket to a proxy: ``connect(proxy)``."""
+    clients: list[RawClient] = []
+
+    def open_socket(proxy: ProxyServer) -> RawClient:
+        clients.append(RawClient(proxy.port))
+        return clients[-1]
+
+    yield open_socket
+    for client in clients:
+        client.leave()

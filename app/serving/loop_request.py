@@ -83,8 +83,8 @@ class LoopRequest:
 
     def drain(self) -> None:
         """End now: a stream with its farewell, anything else with an error."""
-        self._is_draining = True
-        if self._task is not None:
+        if not self._is_draining and self._task is not None:
+            self._is_draining = True
             self._task.cancel()
 
     async def serve(self) -> None:

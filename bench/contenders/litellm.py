@@ -11,6 +11,9 @@ from bench import wire
 from bench.contenders.base import Contender, Workplace
 from bench.machine import first_words_of
 
+# Without one it refuses to start.
+MASTER_KEY = "sk-bench-litellm-key-of-one-run"
+
 
 class LiteLLM(Contender):
     name = "litellm"
@@ -19,6 +22,7 @@ class LiteLLM(Contender):
 
     def __init__(self, binary: Path) -> None:
         super().__init__()
+        self.headers = {"Authorization": f"Bearer {MASTER_KEY}"}
         self._binary = binary
 
     def missing(self) -> str | None:
@@ -47,7 +51,11 @@ class LiteLLM(Contender):
 
     def environment(self, _place: Workplace) -> Mapping[str, str]:
         # Its table of prices is in the package; it would fetch it again at each start.
-        return {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+        return {
+            "LITELLM_MASTER_KEY": MASTER_KEY,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_LOG": "ERROR",
+        }
 
     def _config(self, place: Workplace) -> Path:
         return place.folder / "litellm.yaml"

@@ -25,6 +25,7 @@ NOTICED_WITHIN_S = 2.0
 FIRST_EVENT = openai_events(["olá"], None)[0]
 CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "oi"}]}
 
+Connect = Callable[[ProxyServer], RawClient]
 Leave = Callable[[RawClient], None]
 
 
@@ -33,11 +34,12 @@ class Served:
     proxy: ProxyServer
     upstream: FakeLiteLLM
     auth: dict[str, str]
+    connect: Connect
 
     def begin(self, body: dict[str, Any], handler: Handler) -> RawClient:
         """Start a call, and return when upstream has it."""
         self.upstream.script(handler)
-        client = RawClient(self.proxy.port)
+        client = self.connect(self.proxy)
         client.send_json("/v1/chat/completions", body, self.auth)
         assert eventually(lambda: self.upstream.open_streams == 1, 5)
         return client
@@ -66,11 +68,11 @@ def shared_proxy(
 
 
 @pytest.fixture
-def served(shared_proxy: tuple[ProxyServer, FakeLiteLLM, str]) -> Served:
+def served(shared_proxy: tuple[ProxyServer, FakeLiteLLM, str], connect: Connect) -> Served:
     proxy, upstream, key = shared_proxy
     upstream.received.clear()
     upstream.closed_early = 0
-    return Served(proxy, upstream, {"Authorization": f"Bearer {key}"})
+    return Served(proxy, upstream, {"Authorization": f"Bearer {key}"}, connect)
 
 
 def eventually(holds: Callable[[], bool], within_s: float) -> bool:
@@ -128,7 +130,7 @@ def test_caller_who_stops_reading_and_leaves_closes_upstreams_connection(served:
 
 
 def test_caller_who_leaves_while_sending_the_body_costs_no_call(served: Served) -> None:
-    client = RawClient(served.proxy.port)
+    client = served.connect(served.proxy)
     whole = request_bytes("POST", "/v1/chat/completions", json.dumps(CHAT).encode(), served.auth)
     client.send(whole[:-20])
     time.sleep(0.2)
@@ -144,7 +146,7 @@ def test_caller_who_leaves_after_the_end_leaves_upstreams_connection_for_the_nex
     served: Served,
 ) -> None:
     for _ in range(2):
-        client = RawClient(served.proxy.port)
+        client = served.connect(served.proxy)
         client.send_json("/v1/chat/completions", {**CHAT, "stream": True}, served.auth)
         client.read_until(b"\r\n0\r\n\r\n")
         client.leave()
@@ -154,11 +156,14 @@ def test_caller_who_leaves_after_the_end_leaves_upstreams_connection_for_the_nex
 
 
 def test_worker_after_callers_left_has_no_request_open(
-    start_proxy: Callable[..., ProxyServer], upstream: FakeLiteLLM, auth: dict[str, str]
+    start_proxy: Callable[..., ProxyServer],
+    upstream: FakeLiteLLM,
+    auth: dict[str, str],
+    connect: Connect,
 ) -> None:
     proxy = start_proxy(workers=1, drain_grace_s=4)
     for handler, seen in ((silence(), b""), (silence(FIRST_EVENT), FIRST_EVENT)):
-        client = Served(proxy, upstream, auth).begin({**CHAT, "stream": True}, handler)
+        client = Served(proxy, upstream, auth, connect).begin({**CHAT, "stream": True}, handler)
         client.read_until(seen)
         client.leave()
         assert eventually(lambda: upstream.open_streams == 0, NOTICED_WITHIN_S)

@@ -46,9 +46,7 @@ MAX_BODY_BYTES = 1024
 class Site(Protocol):
     app: Flask
 
-    def call(
-        self, method: str, path: str, headers: Headers = (), body: bytes = b""
-    ) -> Reply: ...
+    def call(self, method: str, path: str, headers: Headers = (), body: bytes = b"") -> Reply: ...
 
 
 @dataclass
