@@ -15,6 +15,7 @@ from flask_migrate import upgrade
 from sqlalchemy import create_engine, text
 
 from app import create_app
+from app.asgi import AsgiServer
 from app.config.settings import (
     DatabaseSettings,
     LiteLLMSettings,
@@ -26,6 +27,7 @@ from app.config.settings import (
 from app.embedded.engines import EmbeddedPostgres
 from app.extensions import db, services_of
 from app.serving.flask_app import SolarisFlask
+from tests.asgi_client import AsgiClient
 from tests.fakes.litellm import FakeLiteLLM
 from tests.raw_http import RawClient
 from tests.servers import ProxyServer
@@ -127,8 +129,34 @@ def auth(make_key: Callable[..., str]) -> dict[str, str]:
 
 
 @pytest.fixture
+def start_asgi(settings: Settings) -> Iterator[Callable[..., AsgiClient]]:
+    """Serve an application over ASGI in this process: ``start_asgi(max_concurrent_requests=2)``.
+
+    ``build`` may add to the application before it is served.
+    """
+    clients: list[AsgiClient] = []
+
+    def start(
+        build: Callable[[SolarisFlask], object] = lambda _app: None, **options: Any
+    ) -> AsgiClient:
+        app = create_app(replace(settings, server=replace(settings.server, **options)))
+        build(app)
+        clients.append(AsgiClient(AsgiServer(app)).start())
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        client.stop()
+        with client.server.app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
 def start_proxy(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., ProxyServer]]:
-    """Start `solaris serve` as a process of its own: ``start_proxy(workers=2, drain_grace_s=5)``."""
+    """Start `solaris serve` as a process of its own: ``start_proxy(workers=2, drain_grace_s=5)``.
+
+    ``env`` adds variables, which win.
+    """
     servers: list[ProxyServer] = []
 
     def start(*, env: dict[str, str] | None = None, **options: Any) -> ProxyServer:

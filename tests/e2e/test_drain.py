@@ -139,7 +139,7 @@ def test_term_with_open_streams_refuses_or_answers_new_callers(
 
     proxy.terminate()
 
-    outcomes = []
+    outcomes: list[str] = []
     while "refused" not in outcomes and len(outcomes) < 100:
         outcomes.append(outcome_of(f"{proxy.url}/livez"))
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def outcome_of(url: str) -> str:
 
 def solaris(proxy: ProxyServer, *arguments: str) -> str:
     """Run the command line with the environment of ``proxy``; return its standard output."""
-    command = [Path(sys.executable).with_name("solaris"), *arguments]
+    command = [str(Path(sys.executable).with_name("solaris")), *arguments]
     done = subprocess.run(
         command, env=proxy.environment, cwd=PROJECT_ROOT, check=True, capture_output=True
     )

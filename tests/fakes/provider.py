@@ -15,6 +15,12 @@ TOOL_CALL = {
     "function": {"name": "get_weather", "arguments": '{"city": "São Paulo"}'},
 }
 USAGE = {"prompt_tokens": 21, "completion_tokens": 5, "total_tokens": 26}
+EMBEDDING = {
+    "object": "list",
+    "model": "text-embedding-3-small",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}],
+    "usage": {"prompt_tokens": 3, "total_tokens": 3},
+}
 REFUSAL = "Invalid value for 'temperature': must be at most 2."
 
 
@@ -23,6 +29,8 @@ def provider() -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
+        if request.path.endswith("/embeddings"):
+            return web.json_response(EMBEDDING)
         if body.get("temperature", 0) > 2:
             error = {"message": REFUSAL, "type": "invalid_request_error", "param": "temperature"}
             return web.json_response({"error": {**error, "code": None}}, status=400)

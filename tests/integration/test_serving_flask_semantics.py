@@ -32,7 +32,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from app import extensions
 from app.asgi import AsgiServer
 from app.config.settings import Settings
-from app.extensions import db, services_of
+from app.extensions import db
 from app.serving.body import stream_body
 from app.serving.flask_app import SolarisFlask
 from tests.asgi_client import LEAVE, AsgiClient, Reply
@@ -702,12 +702,11 @@ def test_generator_of_a_sync_view_reads_its_request(sites: Sites) -> None:
 
     @app.get("/")
     def view() -> Response:
-        @stream_with_context
         def rows() -> Iterator[str]:
             yield request.args["word"]
             yield request.args["word"]
 
-        return Response(rows())
+        return Response(stream_with_context(rows()))
 
     reply = sites.serve(app).call("GET", "/?word=ola")
 
