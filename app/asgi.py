@@ -62,6 +62,9 @@ class AsgiServer:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            # Refused with a 403; an exception would be a traceback in the log for each attempt.
+            await send({"type": "websocket.close"})
         else:
             raise NotImplementedError(f"{scope['type']} connections are not served")
 

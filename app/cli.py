@@ -16,6 +16,7 @@ import click
 import orjson
 from flask.cli import ScriptInfo, with_appcontext
 from flask_migrate.cli import db as db_commands
+from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
 from app.config.errors import ConfigurationError
@@ -48,8 +49,10 @@ def main() -> None:
     except ConfigurationError as error:
         click.echo(f"solaris: the configuration cannot be used:\n{error}", err=True)
         sys.exit(2)
-    except DatabaseUnavailableError:
-        click.echo("solaris: Postgres (DATABASE_URL) cannot be reached", err=True)
+    except DatabaseUnavailableError as error:
+        is_there = isinstance(error.__cause__, ProgrammingError)
+        problem = "lacks its tables: run `solaris db upgrade`" if is_there else "cannot be reached"
+        click.echo(f"solaris: Postgres (DATABASE_URL) {problem}", err=True)
         sys.exit(1)
 
 

@@ -21,8 +21,9 @@ from bench.contenders.base import (
     Contender,
     StartError,
     Workplace,
+    answers,
     run_process,
-    wait_until_ready,
+    wait_until,
 )
 from bench.contenders.direct import Direct
 from bench.contenders.litellm import LiteLLM
@@ -40,7 +41,9 @@ WARM_UP_S = 1.0
 
 def main() -> int:
     options = read_options()
-    # TERM as Ctrl-C: one way out, on which everything is stopped.
+    # TERM as Ctrl-C: one way out, on which everything is stopped. A shell has whatever it runs in
+    # the background ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     _allow_many_connections()
     try:
@@ -93,7 +96,7 @@ class Run:
         command = [sys.executable, "-m", "bench.upstream", str(place.upstream_port)]
         upstream = run_process("upstream", command, folder, {})
         cleanup.callback(upstream.stop, STOP_GRACE_S)
-        wait_until_ready(upstream, place.upstream_url)
+        wait_until(upstream, lambda: answers(place.upstream_url))
         return place
 
     def _start_all(self, place: Workplace, cleanup: ExitStack) -> list[Contender]:

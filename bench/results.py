@@ -102,11 +102,17 @@ class StreamsRound:
     last_late_s: float
     direct_last_late_s: float
     kb_a_stream: float
+    refused_connections: int
     busy: Busy
 
     @classmethod
     def of(
-        cls, direct: StreamsOutcome, proxied: StreamsOutcome, memory: MemoryWatch, busy: Busy
+        cls,
+        direct: StreamsOutcome,
+        proxied: StreamsOutcome,
+        memory: MemoryWatch,
+        busy: Busy,
+        refused_connections: int,
     ) -> StreamsRound:
         direct_p50_s = percentile(direct.first_byte_s, 0.5)
         direct_p99_s = percentile(direct.first_byte_s, 0.99)
@@ -122,6 +128,7 @@ class StreamsRound:
             last_late_s=max(proxied.late_s, default=float("nan")),
             direct_last_late_s=max(direct.late_s, default=float("nan")),
             kb_a_stream=(memory.peak_bytes - memory.idle_bytes) / 1024 / proxied.streams,
+            refused_connections=refused_connections,
             busy=busy,
         )
 
@@ -143,6 +150,10 @@ class StreamsResult:
     @property
     def identical(self) -> int:
         return min(it.identical for it in self.rounds)
+
+    @property
+    def refused_connections(self) -> int:
+        return sum(it.refused_connections for it in self.rounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from bench import wire
 from bench.calls import Tally, run_calls
 from bench.contenders.base import Contender, StartError, Workplace
 from bench.contenders.solaris import Solaris
-from bench.machine import BusyMeter, MemoryWatch
+from bench.machine import BusyMeter, MemoryWatch, refused_connections
 from bench.results import CallsResult, CallsRound, StreamsResult, StreamsRound
 from bench.streams import StreamPlan, StreamsOutcome, run_streams
 from bench.table import duration
@@ -85,8 +85,9 @@ def _streams_round(solaris: Solaris, place: Workplace, plan: StreamPlan) -> Stre
     _stream(solaris, WARM_STREAMS)
     time.sleep(REST_S)
     memory, meter = MemoryWatch(solaris.worker()), BusyMeter(place.cores)
+    refused = refused_connections()
     proxied = _stream(solaris, plan, memory)
-    return StreamsRound.of(direct, proxied, memory, meter.read())
+    return StreamsRound.of(direct, proxied, memory, meter.read(), refused_connections() - refused)
 
 
 def _stream(

@@ -163,6 +163,12 @@ def _footnotes(report: Report) -> list[str]:
             f" {plan.ramp_s:g} s; first byte counted from the connect;"
             " KB: resident memory of the worker, peak minus idle"
         )
+    notes += [
+        f"{it.plan.streams:,} streams: the server's queue was full {it.refused_connections:,} times;"
+        " such a connection is tried again after a second or more"
+        for it in report.streams
+        if it.refused_connections
+    ]
     return notes
 
 

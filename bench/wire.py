@@ -1,7 +1,8 @@
 """The bytes of both sides: what the clients ask, and what the mock upstream answers.
 
-The upstream's stream is a function of its number and length alone, so a client can tell, byte for
-byte, what should have reached it.
+A whole answer is as OpenAI sends it, a stream as LiteLLM 1.106.2 does: that is what this proxy
+reads, and OpenAI's own has a `"usage":null` in every chunk. A stream is a function of its number and
+length alone, so a client can tell, byte for byte, what should have reached it.
 """
 
 from __future__ import annotations
@@ -88,12 +89,13 @@ _PREFIX = (
     b'data: {"id":"chatcmpl-%%06d","object":"chat.completion.chunk","created":%d,"model":"%b",'
     % (_CREATED_S, MODEL.encode())
 )
-_EVENT = _PREFIX + b'"choices":[{"index":0,%b}],"usage":null}\n\n'
-_DELTA = b'"delta":{"content":" word%d"},"finish_reason":null'
+_EVENT = _PREFIX + b'"choices":[{"index":0,%b}]}\n\n'
+_DELTA = b'"delta":{"content":" word%d"}'
 _FINISH = b'"delta":{},"finish_reason":"stop"'
 _USAGE_EVENT = (
     _PREFIX
-    + b'"choices":[],"usage":{"prompt_tokens":42,"completion_tokens":%d,"total_tokens":%d}}\n\n'
+    + b'"choices":[{"index":0,"delta":{}}],"usage":'
+    + b'{"prompt_tokens":42,"completion_tokens":%d,"total_tokens":%d}}\n\n'
 )
 
 

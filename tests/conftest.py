@@ -137,7 +137,9 @@ def start_asgi(settings: Settings) -> Iterator[Callable[..., AsgiClient]]:
     clients: list[AsgiClient] = []
 
     def start(
-        build: Callable[[SolarisFlask], object] = lambda _app: None, **options: Any
+        build: Callable[[SolarisFlask], object] = lambda _app: None,
+        settings: Settings = settings,
+        **options: Any,
     ) -> AsgiClient:
         app = create_app(replace(settings, server=replace(settings.server, **options)))
         build(app)

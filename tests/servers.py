@@ -40,6 +40,27 @@ def environment_of(settings: Settings, port: int) -> dict[str, str]:
     }
 
 
+def passed_on() -> dict[str, str]:
+    """Return what a process needs of this one's environment, coverage included."""
+    return {k: v for k, v in os.environ.items() if k.startswith(("PATH", "HOME", "COV"))}
+
+
+def run_solaris(
+    environment: Mapping[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    solaris = str(Path(sys.executable).with_name("solaris"))
+    return subprocess.run(
+        [solaris, *arguments],
+        env=passed_on() | dict(environment),
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 class ProxyServer:
     """One gunicorn with its workers, and its log."""
 
@@ -70,8 +91,7 @@ class ProxyServer:
     @property
     def environment(self) -> dict[str, str]:
         """Return the variables that the server runs with, and a command beside it should."""
-        passed = {k: v for k, v in os.environ.items() if k.startswith(("PATH", "HOME", "COV"))}
-        return passed | self._env
+        return passed_on() | self._env
 
     @property
     def process(self) -> psutil.Process:

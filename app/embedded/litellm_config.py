@@ -66,8 +66,9 @@ def _merge(into: dict[str, Any], addition: Mapping[str, Any]) -> None:
 def _mock_what_has_no_key(config: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
     mocked = []
     for entry in config.get("model_list") or []:
-        variable = str(entry["litellm_params"].get("api_key", "")).removeprefix("os.environ/")
-        if variable and not environment.get(variable):
+        # A key written out is a key; only a reference can lead nowhere.
+        reference, _, variable = str(entry["litellm_params"].get("api_key")).partition("/")
+        if reference == "os.environ" and not environment.get(variable):
             entry["litellm_params"]["mock_response"] = _mock_for(entry, variable)
             mocked.append(entry["model_name"])
     return mocked

@@ -278,7 +278,11 @@ class LiteLLMService:
         else:
             # The caller left: that says nothing of the model.
             self._log.log_response(
-                call.request_id, call.model, CLIENT_LEFT, self._elapsed_ms(call), stream.usage
+                call.request_id,
+                call.model,
+                CLIENT_LEFT,
+                self._elapsed_ms(call),
+                _counts(stream.usage),
             )
 
     def _metadata(self, call: _Call, answer: UpstreamAnswer) -> CompletionMetadata:
@@ -319,8 +323,8 @@ class LiteLLMService:
     def _record_failure(self, model: str, error: SolarisError) -> None:
         if isinstance(error, RateLimitedError):
             self._health.record_failure(model, ModelStatus.RATE_LIMITED)
-        elif error.status >= 500:
-            # A caller's own mistake says nothing of the model.
+        elif isinstance(error, LiteLLMError) and error.status >= 500:
+            # A caller's own mistake says nothing of the model, nor does our own restart.
             self._health.record_failure(model)
 
     def _cost(self, model: str, usage: dict[str, Any] | None) -> int | None:

@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,8 @@ class Contender(ABC):
             self._child = run_process(
                 self.title, self.command(place), place.folder, self.environment(place)
             )
-        wait_until_ready(self._child, f"http://127.0.0.1:{self.port}{self.ready_path}")
+        url = f"http://127.0.0.1:{self.port}{self.ready_path}"
+        wait_until(self._child, lambda: answers(url))
 
     def stop(self) -> None:
         if self._child is not None:
@@ -106,17 +107,17 @@ def passed_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
 
 
-def wait_until_ready(child: Child, url: str) -> None:
+def wait_until(child: Child, is_ready: Callable[[], bool]) -> None:
     """Raises: ChildDiedError, StartError."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    while not _answers(url):
+    while not is_ready():
         child.require_alive()
         if time.monotonic() > deadline_s:
-            raise StartError(f"{child.name} does not answer at {url}:\n{child.log_tail()}")
+            raise StartError(f"{child.name} was not ready in time:\n{child.log_tail()}")
         time.sleep(POLL_S)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             return bool(response.status == 200)

@@ -8,9 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.config.settings import PROJECT_ROOT
-from app.embedded.engines import EmbeddedPostgres
-from bench.contenders.base import Contender, StartError, Workplace, passed_environment
+from app.embedded.processes import Child
+from bench.contenders.base import (
+    STOP_GRACE_S,
+    Contender,
+    StartError,
+    Workplace,
+    passed_environment,
+    run_process,
+    wait_until,
+)
 from bench.machine import on_core
+from bench.postgres import URL_FILE
 
 COMMAND_TIMEOUT_S = 60.0
 
@@ -22,7 +31,8 @@ class Solaris(Contender):
     def __init__(self) -> None:
         super().__init__()
         self._binary = Path(sys.executable).with_name("solaris")
-        self._postgres: EmbeddedPostgres | None = None
+        self._postgres: Child | None = None
+        self._database_url = ""
 
     def missing(self) -> str | None:
         return None if self._binary.exists() else f"{self._binary} does not exist"
@@ -30,7 +40,7 @@ class Solaris(Contender):
     def stop(self) -> None:
         super().stop()
         if self._postgres is not None:
-            self._postgres.stop()
+            self._postgres.stop(STOP_GRACE_S)
             self._postgres = None
 
     def restart(self, place: Workplace) -> None:
@@ -41,9 +51,7 @@ class Solaris(Contender):
     def prepare(self, place: Workplace) -> None:
         if self._postgres is not None:
             return
-        # A database has a machine of its own in production: it stays off the server's core.
-        with on_core(place.cores.load):
-            self._postgres = EmbeddedPostgres(place.folder / "postgres")
+        self._start_postgres(place)
         self._solaris(place, "db", "upgrade")
         key = self._solaris(place, "keys", "create", "bench").splitlines()[-1]
         self.headers = {"Authorization": f"Bearer {key}"}
@@ -52,12 +60,11 @@ class Solaris(Contender):
         return [self._binary, "serve"]
 
     def environment(self, place: Workplace) -> Mapping[str, str]:
-        assert self._postgres is not None
         return {
             "PORT": str(self.port),
             "HOST": "127.0.0.1",
             "WORKERS": "1",
-            "DATABASE_URL": self._postgres.url,
+            "DATABASE_URL": self._database_url,
             "LITELLM_BASE_URL": place.upstream_url,
             "LITELLM_MASTER_KEY": "sk-bench-master-key-of-one-run",
             "LITELLM_CONFIG": str(PROJECT_ROOT / "database" / "litellm-config.yaml"),
@@ -69,6 +76,15 @@ class Solaris(Contender):
             "LOG_LEVEL": "INFO",
             "ENVIRONMENT": "development",
         }
+
+    def _start_postgres(self, place: Workplace) -> None:
+        command = [sys.executable, "-m", "bench.postgres", str(place.folder)]
+        # A database has a machine of its own in production: it stays off the server's core.
+        with on_core(place.cores.load):
+            self._postgres = run_process("Postgres", command, place.folder, {})
+        url_file = place.folder / URL_FILE
+        wait_until(self._postgres, url_file.exists)
+        self._database_url = url_file.read_text()
 
     def _solaris(self, place: Workplace, *arguments: str) -> str:
         """Run the command line and return its standard output. Raises: StartError."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from app.config.settings import PROJECT_ROOT
 from tests.fakes.litellm import (
     FakeLiteLLM,
     endless,
@@ -22,7 +18,7 @@ from tests.fakes.litellm import (
     stream,
 )
 from tests.raw_http import RawClient, request_bytes, unchunked
-from tests.servers import ProxyServer
+from tests.servers import ProxyServer, run_solaris
 
 GRACE_S = 4
 # Until a stream is ended: the grace less the margin before gunicorn kills.
@@ -171,14 +167,14 @@ def test_drain_command_turns_readiness_off_and_on_again(
 ) -> None:
     proxy = start_proxy(workers=1)
     before = outcome_of(f"{proxy.url}/readyz")
-    draining = solaris(proxy, "drain")
+    draining = run_solaris(proxy.environment, "drain")
     during = outcome_of(f"{proxy.url}/readyz")
     alive = outcome_of(f"{proxy.url}/livez")
-    ready = solaris(proxy, "drain", "--off")
+    ready = run_solaris(proxy.environment, "drain", "--off")
 
     after = outcome_of(f"{proxy.url}/readyz")
 
-    assert (draining, ready) == ("draining", "ready")
+    assert (draining.stdout, ready.stdout) == ("draining\n", "ready\n")
     assert (before, during, alive, after) == ("200", "503", "200", "200")
 
 
@@ -191,12 +187,3 @@ def outcome_of(url: str) -> str:
         return str(error.code)
     except (urllib.error.URLError, ConnectionError):
         return "refused"
-
-
-def solaris(proxy: ProxyServer, *arguments: str) -> str:
-    """Run the command line with the environment of ``proxy``; return its standard output."""
-    command = [str(Path(sys.executable).with_name("solaris")), *arguments]
-    done = subprocess.run(
-        command, env=proxy.environment, cwd=PROJECT_ROOT, check=True, capture_output=True
-    )
-    return done.stdout.decode().strip()

@@ -58,8 +58,9 @@ class FakeLiteLLM:
         return self
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._thread.join(10)
 
     @property
     def url(self) -> str:
@@ -162,6 +163,19 @@ def status(code: int, body: Any, headers: dict[str, str] | None = None) -> Handl
 def raw(content: bytes, content_type: str, code: int = 200) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.Response(body=content, content_type=content_type, status=code)
+
+    return handler
+
+
+def stalled_json(seconds: float = 60.0) -> Handler:
+    """Send the headers and half of a whole answer, then nothing more."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"id": "chatcmpl-1", ')
+        await asyncio.sleep(seconds)
+        return response
 
     return handler
 

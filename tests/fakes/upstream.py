@@ -18,7 +18,7 @@ class ScriptedAnswer(UpstreamAnswer):
         self._steps = deque(steps)
         self.closed = 0
 
-    async def next_chunk(self, patience_s: float) -> bytes | None:
+    async def next_chunk(self, patience_s: float) -> bytes | None:  # noqa: ARG002  # as scripted
         step = self._steps.popleft() if self._steps else b""
         if isinstance(step, SolarisError):
             raise step

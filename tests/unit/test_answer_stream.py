@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -72,7 +73,7 @@ def test_stream_in_any_chunks_gives_the_same_bytes(
     cuts = sorted(data.draw(st.sets(st.integers(1, len(sent) - 1), max_size=12)))
     edges = [0, *cuts, len(sent)]
     stage = Stage(
-        [sent[start:end] for start, end in zip(edges, edges[1:], strict=False)],
+        [sent[start:end] for start, end in pairwise(edges)],
         forward_usage=forward_usage,
     )
 
@@ -110,7 +111,7 @@ def test_usage_in_a_chunk_that_says_more_stays() -> None:
         b'data: {"usage": broken\n\n',
         b'data: "usage"\n\n',
         b'data: ["error"]\n\n',
-        b": comment about \"error\"\n\n",
+        b': comment about "error"\n\n',
         b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n',
         b"event: ping\ndata: {}\n\n",
     ],

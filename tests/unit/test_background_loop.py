@@ -69,9 +69,7 @@ def test_coroutine_run_sees_the_callers_context_variables(loop: BackgroundLoop) 
 
 def test_coroutines_of_many_threads_share_one_loop(loop: BackgroundLoop) -> None:
     seen: list[asyncio.AbstractEventLoop] = []
-    threads = [
-        threading.Thread(target=lambda: seen.append(loop.run(identity()))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: seen.append(loop.run(identity()))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -9,6 +9,7 @@ import yaml
 
 from app.config.catalog import Catalog, Limit, Prices, load_catalog
 from app.config.errors import ConfigurationError
+from app.config.settings import LiteLLMSettings
 
 DOCUMENT = """
 model_list:
@@ -272,3 +273,49 @@ def test_catalog_of_another_shape_names_its_variable(tmp_path: Path, content: st
 def test_catalog_that_is_missing_names_its_variable(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="LITELLM_CONFIG cannot be read"):
         load_catalog(tmp_path / "none.yaml")
+
+
+# The shipped file
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Catalog:
+    return load_catalog(LiteLLMSettings().config_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "prices"),
+    [
+        ("gpt-4", (30_000_000, 60_000_000)),
+        ("gpt-4-turbo", (10_000_000, 30_000_000)),
+        ("gpt-4o", (5_000_000, 15_000_000)),
+        ("gpt-3.5-turbo", (500_000, 1_500_000)),
+        ("claude-3-opus", (15_000_000, 75_000_000)),
+        ("claude-3-sonnet", (3_000_000, 15_000_000)),
+        ("claude-3-haiku", (250_000, 1_250_000)),
+        ("gemini-pro", (500_000, 1_500_000)),
+        ("gemini-pro-vision", (500_000, 1_500_000)),
+    ],
+)
+def test_shipped_catalog_has_the_models_of_the_seed(
+    shipped: Catalog, name: str, prices: tuple[int, int]
+) -> None:
+    assert (shipped.models[name].prices.input, shipped.models[name].prices.output) == prices
+
+
+def test_shipped_catalog_never_falls_back_to_the_model_itself(shipped: Catalog) -> None:
+    chains = [shipped.resolve(name) or () for name in shipped.names()]
+
+    assert [chain for chain in chains if len(set(chain)) != len(chain)] == []
+
+
+def test_shipped_catalog_has_the_limits_of_the_seed(shipped: Catalog) -> None:
+    assert set(shipped.limits) == {
+        Limit(None, "cost", "month", 1_000_000_000, "enforce"),
+        Limit("gpt-4", "requests", "minute", 100, "enforce"),
+        Limit("gpt-4", "tokens", "minute", 50_000, "enforce"),
+        Limit("claude-3-opus", "requests", "minute", 50, "enforce"),
+        Limit("claude-3-opus", "tokens", "minute", 25_000, "enforce"),
+        Limit(None, "requests", "minute", 1_000, "shadow"),
+        Limit(None, "tokens", "minute", 500_000, "shadow"),
+    }

@@ -29,7 +29,9 @@ BODY: dict[str, Any] = {
 }
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -99,7 +101,17 @@ def test_body_with_a_bad_field_is_refused_naming_it(
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"null", b"[]", b'"text"', b"\xff", b'{"model": NaN}', b"[" * 100_000, b'{"a":"\\ud800"}'],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff",
+        b'{"model": NaN}',
+        b"[" * 100_000,
+        b'{"a":"\\ud800"}',
+    ],
 )
 def test_body_that_is_no_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequestError) as caught:

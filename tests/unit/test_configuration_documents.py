@@ -7,7 +7,17 @@ import re
 
 from app.config.settings import PROJECT_ROOT
 
-READERS = {"text", "optional", "choice", "integer", "seconds", "flag", "url", "secret_url", "secret"}
+READERS = {
+    "text",
+    "optional",
+    "choice",
+    "integer",
+    "seconds",
+    "flag",
+    "url",
+    "secret_url",
+    "secret",
+}
 SECRET_READERS = {"secret_url", "secret"}
 
 

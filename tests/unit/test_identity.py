@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.services.identity import (
@@ -87,6 +87,7 @@ def test_header_too_long_is_cut() -> None:
     assert decode_header("a" * 1000) == "a" * MAX_VALUE_LENGTH
 
 
+@example("\ud800")
 @given(st.text(st.characters()) | st.text().map(b64) | st.text().map(lambda text: "b64:" + text))
 def test_header_of_any_text_gives_a_clean_value_or_none(value: str) -> None:
     decoded = decode_header(value)

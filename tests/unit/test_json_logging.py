@@ -83,6 +83,10 @@ def test_process_configured_writes_one_line_an_event_to_standard_error() -> None
     assert json.loads(result.stderr)["n"] == 1
 
 
+def test_filter_never_drops_a_record() -> None:
+    assert RequestIdFilter().filter(record())
+
+
 def test_process_configured_drops_what_is_below_its_level() -> None:
     assert run("logging.getLogger('x').debug('hello')").stderr == ""
 

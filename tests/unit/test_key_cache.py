@@ -169,9 +169,7 @@ def test_key_revoked_between_failed_polls_is_seen_by_the_next_one(stage: Stage) 
     assert record.revoked_at is not None
 
 
-def test_poll_during_an_outage_is_logged(
-    stage: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_poll_during_an_outage_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.store.is_away = True
 
     stage.poll()
@@ -245,7 +243,7 @@ def test_watch_polls_until_it_is_cancelled(stage: Stage) -> None:
 
     async def watch() -> KeyRecord | None:
         task = asyncio.create_task(stage.cache.keep_fresh())
-        while (record := await stage.cache.find(b"ana")) is None:
+        while (record := await stage.cache.find(b"ana")) is None:  # noqa: ASYNC110  # a poll
             await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task])

@@ -71,7 +71,8 @@ def test_detail_filled_is_one_short_line_without_braces(detail: str, locale: str
 
 
 @pytest.mark.parametrize(
-    "error", [ModelNotFoundError("gpt-5"), ModelNotAllowedError("gpt-5"), RequestTooLargeError(2**21)]
+    "error",
+    [ModelNotFoundError("gpt-5"), ModelNotAllowedError("gpt-5"), RequestTooLargeError(2**21)],
 )
 def test_exception_carries_what_its_message_needs(error: SolarisError) -> None:
     message = message_for(error.code, "en", **error.values)
@@ -93,7 +94,9 @@ def test_exception_carries_what_its_detail_needs(
     assert detail_for(error.detail, "en", **error.values).endswith((".", "too long"))
 
 
-@given(st.text(), st.sampled_from(LOCALES), st.sampled_from(["model_not_found", "model_not_allowed"]))
+@given(
+    st.text(), st.sampled_from(LOCALES), st.sampled_from(["model_not_found", "model_not_allowed"])
+)
 def test_message_with_any_value_stays_one_short_line(text: str, locale: str, code: str) -> None:
     message = message_for(code, locale, model=text * 20)
 

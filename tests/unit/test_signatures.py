@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.utils.signatures import is_signed_by_any, sign
 
 BODY = b'{"event_type": "request_end"}'
-# Lone surrogates too: a header decoded by a lenient server may hold them.
-any_text = st.text(st.characters())
 
 
 def test_signature_is_the_one_senders_compute() -> None:
@@ -37,7 +35,9 @@ def test_signature_without_any_secret_is_refused() -> None:
     assert not is_signed_by_any(BODY, sign(BODY, ""), ())
 
 
-@given(st.binary(), any_text)
+# A lone surrogate, which a lenient server may leave in a header.
+@example(b"", "\ud800")
+@given(st.binary(), st.text(st.characters()))
 def test_signature_of_any_text_is_refused_without_raising(body: bytes, signature: str) -> None:
     assert not is_signed_by_any(body, signature, ("new", "old"))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def chunked(draw: st.DrawFn, content: bytes) -> list[bytes]:
     """Cut ``content`` anywhere, empty chunks included."""
     cuts = sorted(draw(st.lists(st.integers(0, len(content)), max_size=8)))
     edges = [0, *cuts, len(content)]
-    return [content[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [content[start:end] for start, end in pairwise(edges)]
 
 
 def split(chunks: list[bytes], max_event_bytes: int = 1024) -> list[bytes]:

@@ -1,0 +1,258 @@
+"""`solaris …` as a process: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, make_url, text
+
+from app.cli import cli
+from app.config.settings import Settings
+from app.embedded.network import free_port
+from app.services.key_format import is_well_formed
+from app.version import __version__
+from tests.servers import environment_of, run_solaris
+
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    return environment_of(settings, free_port())
+
+
+@pytest.fixture
+def solaris(environment: dict[str, str]) -> Run:
+    """Run a command as a process of its own: ``solaris("keys", "list", DATABASE_URL=…)``."""
+    return lambda *arguments, **variables: run_solaris(environment | variables, *arguments)
+
+
+@pytest.fixture
+def solaris_here(environment: dict[str, str]) -> Iterator[Run]:
+    """Run a command in this process, which is quicker; the log is as it was when the test ends."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(*arguments: str) -> Done:
+        result = CliRunner().invoke(cli, arguments, env=environment)
+        return Done(arguments, result.exit_code, result.stdout, result.stderr)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def empty_database(database_url: str) -> Iterator[str]:
+    """A database in which nothing was ever done."""
+    name = f"empty_{uuid4().hex}"
+    engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(database_url).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+def listed(done: Done) -> list[dict[str, Any]]:
+    rows = json.loads(done.stdout)
+    assert isinstance(rows, list)
+    return rows
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+def test_keys_create_prints_the_key_alone_on_standard_output(solaris: Run) -> None:
+    done = solaris("keys", "create", "librechat")
+
+    assert done.returncode == 0
+    assert is_well_formed(done.stdout.removesuffix("\n"))
+    assert done.stdout.strip() not in done.stderr
+    assert "librechat" in done.stderr
+
+
+def test_key_created_is_good_for_a_call(solaris_here: Run, client: FlaskClient) -> None:
+    key = solaris_here("keys", "create", "librechat").stdout.splitlines()[-1]
+
+    response = client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+
+    assert response.status_code == 200
+
+
+def test_keys_list_tells_what_keys_were_made_with(solaris_here: Run) -> None:
+    options = "--user ana --team vendas --trusted --models gpt-4o,gpt-4 --role viewer"
+    key = solaris_here("keys", "create", "a", *options.split(), "--expires-in-days", "30").stdout
+
+    row = listed(solaris_here("keys", "list", "--json"))[0]
+
+    expires_in = datetime.fromisoformat(row.pop("expires_at")) - datetime.now(UTC)
+    created_ago = datetime.now(UTC) - datetime.fromisoformat(row.pop("created_at"))
+    assert timedelta(days=29, hours=23) < expires_in <= timedelta(days=30)
+    assert timedelta(0) <= created_ago < timedelta(minutes=5)
+    assert row == {
+        "id": 1,
+        "name": "a",
+        "prefix": key[:17],
+        "user": "ana",
+        "team": "vendas",
+        "role": "viewer",
+        "trusted": True,
+        "models": ["gpt-4", "gpt-4o"],
+        "revoked_at": None,
+    }
+
+
+def test_keys_list_with_no_keys_is_an_empty_array(solaris_here: Run) -> None:
+    done = solaris_here("keys", "list", "--json")
+
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_keys_list_for_people_is_a_table_without_keys(solaris_here: Run) -> None:
+    key = solaris_here("keys", "create", "librechat", "--team", "vendas").stdout.strip()
+
+    done = solaris_here("keys", "list")
+
+    head, row = done.stdout.splitlines()
+    assert head.split()[:3] == ["id", "name", "prefix"]
+    assert row.split()[:5] == ["1", "librechat", key[:17], "-", "vendas"]
+    assert key not in done.stdout
+
+
+def test_keys_revoke_takes_the_key_off_the_list(solaris_here: Run) -> None:
+    solaris_here("keys", "create", "librechat")
+
+    done = solaris_here("keys", "revoke", "librechat")
+
+    assert (done.returncode, done.stdout) == (0, "revoked 1 (librechat)\n")
+    assert listed(solaris_here("keys", "list", "--json")) == []
+    revoked = listed(solaris_here("keys", "list", "--all", "--json"))
+    assert [row["revoked_at"] is not None for row in revoked] == [True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["keys", "revoke", "nobody"], 1, "nobody"),
+        (["keys", "create", "a", "--models", "gpt-4,gpt-9"], 2, "gpt-9"),
+        (["keys", "create", "a", "--role", "king"], 2, "king"),
+        (["keys", "create", "a", "--expires-in-days", "0"], 2, "--expires-in-days"),
+        (["keys", "create"], 2, "NAME"),
+        (["keys", "rename"], 2, "rename"),
+    ],
+)
+def test_command_that_cannot_be_done_says_why(
+    solaris_here: Run, arguments: list[str], code: int, words: str
+) -> None:
+    done = solaris_here(*arguments)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_keys_create_with_a_name_in_use_says_so(solaris_here: Run) -> None:
+    solaris_here("keys", "create", "librechat")
+
+    done = solaris_here("keys", "create", "librechat")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'librechat' exists" in done.stderr
+
+
+# --- db ------------------------------------------------------------------------------------------
+
+
+def test_db_upgrade_of_an_empty_database_leaves_no_drift(solaris: Run, empty_database: str) -> None:
+    upgraded = solaris("db", "upgrade", DATABASE_URL=empty_database)
+
+    checked = solaris("db", "check", DATABASE_URL=empty_database)
+
+    assert (upgraded.returncode, checked.returncode) == (0, 0), upgraded.stderr + checked.stderr
+
+
+def test_db_upgrade_twice_changes_nothing(solaris: Run, empty_database: str) -> None:
+    codes = [solaris("db", "upgrade", DATABASE_URL=empty_database).returncode for _ in range(2)]
+
+    assert codes == [0, 0]
+
+
+def test_db_check_notices_drift(solaris: Run, empty_database: str) -> None:
+    solaris("db", "upgrade", DATABASE_URL=empty_database)
+    engine = create_engine(empty_database)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE api_keys DROP COLUMN team_id"))
+    engine.dispose()
+
+    done = solaris("db", "check", DATABASE_URL=empty_database)
+
+    assert done.returncode != 0
+    assert "team_id" in done.stdout + done.stderr
+
+
+# --- when it cannot work -------------------------------------------------------------------------
+
+
+def test_command_without_postgres_says_so(solaris: Run) -> None:
+    nowhere = f"postgresql://user:s3cret-word@127.0.0.1:{free_port()}/none"
+
+    done = solaris("keys", "list", "--json", DATABASE_URL=nowhere)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Postgres (DATABASE_URL) cannot be reached" in done.stderr
+    assert "s3cret-word" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_command_before_the_migrations_names_what_to_do(solaris: Run, empty_database: str) -> None:
+    done = solaris("keys", "list", DATABASE_URL=empty_database)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "solaris db upgrade" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["keys", "list"], ["serve"], ["drain"]])
+def test_command_with_a_wrong_variable_names_it(solaris: Run, command: list[str]) -> None:
+    done = solaris(*command, DRAIN_GRACE="soon", LOCALE="klingon")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "DRAIN_GRACE must be a whole number" in done.stderr
+    assert "LOCALE must be one of" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_command_in_production_with_weak_secrets_is_refused(solaris: Run) -> None:
+    done = solaris("serve", ENVIRONMENT="production", SECRET_KEY="changeme", ADMIN_API_KEY="")
+
+    assert done.returncode == 2
+    assert "SECRET_KEY" in done.stderr
+    assert "ADMIN_API_KEY" in done.stderr
+    assert "changeme" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], "IA SOLARIS Proxy"),
+        (["--version"], __version__),
+        (["keys", "--help"], "revoke"),
+    ],
+)
+def test_help_needs_no_configuration(arguments: list[str], words: str) -> None:
+    done = run_solaris({}, *arguments)
+
+    assert done.returncode == 0
+    assert words in done.stdout
