@@ -37,4 +37,4 @@ logconfig_dict = logging_config(_settings.log_level)
 
 def post_worker_init(worker: Any) -> None:
     # The asgi worker waits for open requests on TERM, and then kills them without a word.
-    worker.asgi.watch_worker(lambda: worker.alive)
+    worker.asgi.watch_worker(lambda: worker.alive, worker.handle_quit_signal)

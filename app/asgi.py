@@ -33,6 +33,8 @@ Scope = MutableMapping[str, Any]
 # Requests to these blueprints take a slot; health and administration always answer.
 GATED_BLUEPRINTS = frozenset({"proxy"})
 DRAIN_MARGIN_S = 2.0
+# A worker without requests for this long after TERM leaves; one may be on its way until then.
+DRAIN_LINGER_S = 1.0
 WORKER_POLL_S = 0.1
 THREADS = 8
 
@@ -54,6 +56,7 @@ class AsgiServer:
         )
         self._threads: ThreadPoolExecutor | None = None
         self._is_alive: Callable[[], bool] = lambda: True
+        self._leave: Callable[[], None] = lambda: None
         self._requests: set[LoopRequest] = set()
         self._watch: asyncio.Task[None] | None = None
 
@@ -68,9 +71,11 @@ class AsgiServer:
         else:
             raise NotImplementedError(f"{scope['type']} connections are not served")
 
-    def watch_worker(self, is_alive: Callable[[], bool]) -> None:
-        """Learn of TERM from ``is_alive``: gunicorn's asgi worker tells the application nothing."""
+    def watch_worker(self, is_alive: Callable[[], bool], leave: Callable[[], None]) -> None:
+        """Learn of TERM from ``is_alive``, since gunicorn's asgi worker tells the application
+        nothing; ``leave`` ends the worker when nothing is left to do."""
         self._is_alive = is_alive
+        self._leave = leave
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -94,7 +99,7 @@ class AsgiServer:
         gc.freeze()
 
     async def _close(self) -> None:
-        if self._watch is not None:
+        if self._watch is not None and self._watch is not asyncio.current_task():
             self._watch.cancel()
         await self.services.close()
         if self._threads is not None:
@@ -104,12 +109,21 @@ class AsgiServer:
         while self._is_alive():  # noqa: ASYNC110  # an attribute of gunicorn's, which sets no event
             await asyncio.sleep(WORKER_POLL_S)
         logger.info("draining", extra={"open_requests": len(self._requests)})
-        await asyncio.sleep(self._server.drain_grace_s - DRAIN_MARGIN_S)
-        while True:
-            # Again and again: gunicorn still takes requests on the connections that it has.
-            for request in list(self._requests):
-                request.drain()
+        loop = asyncio.get_running_loop()
+        drain_at_s = loop.time() + self._server.drain_grace_s - DRAIN_MARGIN_S
+        idle_since_s = loop.time()
+        while loop.time() - idle_since_s < DRAIN_LINGER_S and loop.time() < drain_at_s + 1:
             await asyncio.sleep(WORKER_POLL_S)
+            if self._requests:
+                idle_since_s = loop.time()
+            if loop.time() >= drain_at_s:
+                # Again and again: gunicorn still takes requests on the connections that it has.
+                for request in list(self._requests):
+                    request.drain()
+        # gunicorn would wait for idle connections, which nginx always keeps, until it is killed,
+        # and nothing would be closed.
+        await self._close()
+        self._leave()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = build_environ(scope)

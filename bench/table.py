@@ -164,7 +164,8 @@ def _footnotes(report: Report) -> list[str]:
             " KB: resident memory of the worker, peak minus idle"
         )
     notes += [
-        f"{it.plan.streams:,} streams: the server's queue was full {it.refused_connections:,} times;"
+        f"{it.plan.streams:,} streams: the server's queue was full"
+        f" {it.refused_connections:,} times;"
         " such a connection is tried again after a second or more"
         for it in report.streams
         if it.refused_connections

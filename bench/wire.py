@@ -1,8 +1,8 @@
 """The bytes of both sides: what the clients ask, and what the mock upstream answers.
 
 A whole answer is as OpenAI sends it, a stream as LiteLLM 1.106.2 does: that is what this proxy
-reads, and OpenAI's own has a `"usage":null` in every chunk. A stream is a function of its number and
-length alone, so a client can tell, byte for byte, what should have reached it.
+reads, and OpenAI's own has a `"usage":null` in every chunk. A stream is a function of its number
+and length alone, so a client can tell, byte for byte, what should have reached it.
 """
 
 from __future__ import annotations

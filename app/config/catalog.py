@@ -158,8 +158,11 @@ class _Reader:
             if model.name in models:
                 self._problems.append(f"model {model.name}: named twice")
             models[model.name] = model
+        self._check_names("fallbacks", tuple(fallbacks), models)
         for model in models.values():
             self._check_names(f"fallbacks of {model.name}", model.fallbacks, models)
+            if model.name in model.fallbacks:
+                self._problems.append(f"fallbacks of {model.name}: falls back to itself")
         if not models:
             self._problems.append("model_list is empty")
         return models
@@ -221,8 +224,8 @@ class _Reader:
         for entry in self._router.get("routing_groups") or []:
             name, members = str(entry.get("group_name")), tuple(entry.get("models") or ())
             self._check_names(f"group {name}", members, models)
-            if name in models or not members:
-                self._problems.append(f"group {name}: empty, or named like a model")
+            if name in models or name in groups or not members:
+                self._problems.append(f"group {name}: empty, or its name is taken")
             groups[name] = Group(name, members)
         return groups
 

@@ -18,6 +18,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
 
+LIVE_NAME_INDEX = "uq_api_keys_live_name"
+
 
 class ApiKey(Base):
     """An API key: its SHA-256 and who it belongs to; the key itself is stored nowhere."""
@@ -27,7 +29,7 @@ class ApiKey(Base):
         CheckConstraint("role IN ('user', 'viewer', 'auditor', 'admin')", name="role"),
         # A revoked key leaves its name free for its successor.
         Index(
-            "uq_api_keys_live_name",
+            LIVE_NAME_INDEX,
             "name",
             unique=True,
             postgresql_where=text("revoked_at IS NULL"),

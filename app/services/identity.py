@@ -56,13 +56,24 @@ def person_from_headers(headers: Headers, jwt_secret: str | None) -> Person:
 
     Raises: IdentityRejectedError, when a signed identity does not verify.
     """
-    person = Person(**{fact: _first(headers, names) for fact, names in PERSON_HEADERS.items()})
+    person = Person(
+        **{
+            fact: _first(headers, _believed(names, is_signing=jwt_secret is not None))
+            for fact, names in PERSON_HEADERS.items()
+        }
+    )
     token = headers.get(OPENWEBUI_JWT_HEADER)
-    if token and jwt_secret:
-        # What is signed wins over what is merely said.
-        signed = _person_from_jwt(token, jwt_secret)
-        return replace(person, **_known(signed))
-    return person
+    if not jwt_secret or not token:
+        return person
+    # What is signed wins over what is merely said.
+    return replace(person, **_known(_person_from_jwt(token, jwt_secret)))
+
+
+def _believed(names: tuple[str, ...], *, is_signing: bool) -> tuple[str, ...]:
+    """Leave out what an Open WebUI that signs would have signed."""
+    if not is_signing:
+        return names
+    return tuple(name for name in names if not name.startswith("X-OpenWebUI-User-"))
 
 
 def decode_header(value: str | None) -> str | None:
@@ -124,7 +135,10 @@ def _person_from_jwt(token: str, secret: str) -> Person:
     except jwt.PyJWTError as fault:
         raise IdentityRejectedError() from fault
     facts = {fact: claims.get(claim) for claim, fact in OPENWEBUI_JWT_CLAIMS.items()}
-    return Person(**{k: _clean(v) or None for k, v in facts.items() if isinstance(v, str)})
+    person = Person(**{k: _clean(v) or None for k, v in facts.items() if isinstance(v, str)})
+    if person.user_id is None:
+        raise IdentityRejectedError()
+    return person
 
 
 def _known(person: Person) -> dict[str, str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from app.models import ApiKey
+from app.models.keys import LIVE_NAME_INDEX
 from app.utils.exceptions import DatabaseUnavailableError
+
+logger = logging.getLogger(__name__)
 
 
 class KeyNameTakenError(ValueError):
@@ -75,6 +80,9 @@ class KeyStore:
                 session.commit()
                 return _record(row)
         except IntegrityError as fault:
+            diagnosis = getattr(fault.orig, "diag", None)
+            if getattr(diagnosis, "constraint_name", None) != LIVE_NAME_INDEX:
+                raise
             raise KeyNameTakenError(values["name"]) from fault
 
     def list(self, *, include_revoked: bool = False) -> list[KeyRecord]:
@@ -96,7 +104,8 @@ class KeyStore:
 
     def ping(self) -> None:
         with self._session() as session:
-            session.execute(text("SELECT 1"))
+            # Of the table, so that a database without migrations is not taken for a good one.
+            session.execute(select(ApiKey.id).limit(0))
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -105,7 +114,10 @@ class KeyStore:
                 yield session
         except IntegrityError:
             raise
-        except DBAPIError as fault:
+        except (DBAPIError, PoolTimeoutError) as fault:
+            # Of the fault only its kind: its text may quote rows.
+            kind = type(getattr(fault, "orig", None) or fault).__name__
+            logger.warning("database_unavailable", extra={"fault": kind})
             raise DatabaseUnavailableError(retry_after_s=5) from fault
 
 

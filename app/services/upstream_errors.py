@@ -41,7 +41,7 @@ def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisErro
         return RateLimitedError(retry_after_s=_retry_after_s(headers))
     if status == 422 and _field(body, "type") == "budget_exceeded":
         return InsufficientQuotaError()
-    if status == 408:
+    if status in (408, 504):
         return UpstreamTimeoutError()
     if status == 503:
         return ModelNotAvailableError(retry_after_s=_retry_after_s(headers))

@@ -80,11 +80,16 @@ class LoopRequest:
         self._task = asyncio.current_task()
         self._client_left = False
         self._is_draining = False
+        self._open_body: AsyncBody | None = None
+        self._farewell = b""
 
     def drain(self) -> None:
         """End now: a stream with its farewell, anything else with an error."""
         if not self._is_draining and self._task is not None:
             self._is_draining = True
+            if self._open_body is not None:
+                # Before the cancellation, so that the stream knows why it ends.
+                self._farewell = self._open_body.farewell()
             self._task.cancel()
 
     async def serve(self) -> None:
@@ -202,6 +207,7 @@ class LoopRequest:
 
     async def _stream(self, body: AsyncBody) -> None:
         last = b""
+        self._open_body = body
         try:
             async for chunk in body.chunks:
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -209,7 +215,7 @@ class LoopRequest:
             if not self._is_draining:
                 raise
             self._uncancel()
-            last = body.farewell()
+            last = self._farewell
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_all(self, response: Response, environ: dict[str, Any]) -> None:

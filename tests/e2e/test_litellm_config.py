@@ -36,7 +36,7 @@ def validate(
     config: Path,
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
-    command = [
+    command: list[str | Path] = [
         environment.python.with_name("litellm"),
         "--config",
         config,

@@ -51,7 +51,7 @@ def reason_for(message: object) -> object:
         (500, "internal_server_error", LiteLLMError),
         (502, None, LiteLLMError),
         (503, "overloaded_error", ModelNotAvailableError),
-        (504, None, LiteLLMError),
+        (504, None, UpstreamTimeoutError),
         (302, None, LiteLLMError),
         (204, None, LiteLLMError),
     ],
