@@ -143,7 +143,7 @@ def test_term_with_open_streams_refuses_or_answers_new_callers(
     assert outcomes[-1] == "refused"
 
 
-def test_stream_begun_on_a_kept_connection_after_the_drain_ends_with_a_typed_event(
+def test_stream_begun_on_a_kept_connection_after_term_ends_with_a_typed_event(
     start_proxy: Callable[..., ProxyServer],
     upstream: FakeLiteLLM,
     auth: dict[str, str],
@@ -155,11 +155,45 @@ def test_stream_begun_on_a_kept_connection_after_the_drain_ends_with_a_typed_eve
     client.send(request_bytes("GET", "/livez", b"", {}))
     client.read_until(b'"ok"')
     proxy.terminate()
-    time.sleep(STREAMS_END_AFTER_S + 0.5)
+    time.sleep(0.3)
 
     client.send_json("/v1/chat/completions", STREAMED, auth)
 
     assert b'"code":"draining"' in client.read_to_end()
+
+
+def test_idle_connection_on_term_does_not_hold_the_worker(
+    start_proxy: Callable[..., ProxyServer], connect: Connect
+) -> None:
+    proxy = start_proxy(workers=1, drain_grace_s=60)
+    client = connect(proxy)
+    client.send(request_bytes("GET", "/livez", b"", {}))
+    client.read_until(b'"ok"')
+
+    proxy.terminate()
+
+    assert proxy.wait(20) == 0
+    assert "Worker exiting" in proxy.log
+
+
+def test_drained_stream_is_logged_as_drained(
+    start_proxy: Callable[..., ProxyServer],
+    upstream: FakeLiteLLM,
+    auth: dict[str, str],
+    connect: Connect,
+) -> None:
+    proxy = start_proxy(workers=1, drain_grace_s=GRACE_S)
+    upstream.default = endless(EVENTS[0], pause_s=0.05)
+    client = connect(proxy)
+    client.send_json("/v1/chat/completions", STREAMED, auth)
+    client.read_until(b"data:")
+
+    proxy.terminate()
+    client.read_to_end()
+
+    assert proxy.wait(GRACE_S + 5) == 0
+    lines = [json.loads(line) for line in proxy.log.splitlines()]
+    assert [line["error"] for line in lines if line["event"] == "litellm_error"] == ["draining"]
 
 
 def test_drain_command_turns_readiness_off_and_on_again(

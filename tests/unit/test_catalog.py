@@ -203,7 +203,7 @@ def test_served_by_tells_the_model_that_answered(
             lambda d: d["router_settings"]["routing_groups"].append(
                 {"group_name": "gpt-4", "models": ["claude"]}
             ),
-            ("group gpt-4", "named like a model"),
+            ("group gpt-4", "its name is taken"),
         ),
         (lambda d: d["solaris"]["health"].pop("cooldown_s"), ("health", "cooldown_s")),
         (lambda d: d["solaris"]["health"].update(cooldown_s=0), ("health", "cooldown_s")),

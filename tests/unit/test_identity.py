@@ -194,6 +194,7 @@ def expired() -> datetime:
         token(iss=None),
         token(sub=None),
         token(exp=expired()),
+        token(sub=" "),
         token() + "x",
         "not-a-token",
         "é.é.é",
@@ -202,6 +203,12 @@ def expired() -> datetime:
 def test_signed_person_that_does_not_verify_is_rejected(presented: str) -> None:
     with pytest.raises(IdentityRejectedError):
         person_from_headers({OPENWEBUI_JWT_HEADER: presented}, SECRET)
+
+
+def test_unsigned_open_webui_headers_are_ignored_where_it_signs() -> None:
+    headers = {"X-OpenWebUI-User-Id": "u-1", "X-OpenWebUI-User-Email": "ana@corp.br"}
+
+    assert person_from_headers(headers, SECRET) == Person()
 
 
 @given(st.text(min_size=1))

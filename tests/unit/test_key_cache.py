@@ -169,12 +169,44 @@ def test_key_revoked_between_failed_polls_is_seen_by_the_next_one(stage: Stage) 
     assert record.revoked_at is not None
 
 
-def test_poll_during_an_outage_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_known_key_right_after_a_failed_poll_is_served_without_asking(stage: Stage) -> None:
+    key = stage.add()
+    stage.find(key)
     stage.store.is_away = True
-
+    stage.clock.advance(FRESH_S)
     stage.poll()
+    stage.store.is_away = False
 
-    assert caplog.messages == ["key_poll_failed"]
+    stage.find(key)
+
+    assert stage.store.finds == 1
+
+
+def test_postgres_is_asked_again_some_time_after_it_was_away(stage: Stage) -> None:
+    key = stage.add()
+    stage.find(key)
+    stage.store.is_away = True
+    stage.poll()
+    stage.store.is_away = False
+    stage.clock.advance(FRESH_S)
+
+    stage.find(key)
+
+    assert stage.store.finds == 2
+
+
+def test_flood_of_unknown_keys_pushes_out_no_known_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_cache, "MAX_UNKNOWN", 2)
+    key = stage.add()
+    stage.find(key)
+    for number in range(10):
+        stage.find(b"%d" % number)
+
+    stage.find(key)
+
+    assert stage.store.finds == 11
 
 
 def test_known_key_during_an_outage_is_served_for_ten_minutes(stage: Stage) -> None:
@@ -227,8 +259,8 @@ def test_cache_that_is_full_forgets_the_oldest(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_cache, "MAX_ENTRIES", 2)
-    for name in (b"a", b"b", b"c"):
-        stage.find(name)
+    for name in ("a", "b", "c"):
+        stage.find(stage.add(name))
 
     stage.find(b"b")
     stage.find(b"c")
