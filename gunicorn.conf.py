@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -38,3 +39,6 @@ logconfig_dict = logging_config(_settings.log_level)
 def post_worker_init(worker: Any) -> None:
     # The asgi worker waits for open requests on TERM, and then kills them without a word.
     worker.asgi.watch_worker(lambda: worker.alive, worker.handle_quit_signal)
+    # It also leaves the backlog to asyncio, whose 100 undoes gunicorn's 2,048: in a burst of
+    # connections the kernel then drops some, and their callers wait seconds to try again.
+    worker.loop.create_server = partial(worker.loop.create_server, backlog=worker.cfg.backlog)
