@@ -14,6 +14,9 @@ from app.utils.json_logging import logging_config
 _settings = load_settings()
 
 
+ACCEPTORS = 16
+
+
 class logger_class(Logger):  # type: ignore[misc]  # noqa: N801  # gunicorn's name for the setting
     """gunicorn's logger without the access log: the application has a line of its own, with ids."""
 
@@ -39,6 +42,17 @@ logconfig_dict = logging_config(_settings.log_level)
 def post_worker_init(worker: Any) -> None:
     # The asgi worker waits for open requests on TERM, and then kills them without a word.
     worker.asgi.watch_worker(lambda: worker.alive, worker.handle_quit_signal)
-    # It also leaves the backlog to asyncio, whose 100 undoes gunicorn's 2,048: in a burst of
-    # connections the kernel then drops some, and their callers wait seconds to try again.
-    worker.loop.create_server = partial(worker.loop.create_server, backlog=worker.cfg.backlog)
+    worker.loop.create_server = partial(_create_servers, worker, worker.loop.create_server)
+
+
+async def _create_servers(worker: Any, create_server: Any, factory: Any, **options: Any) -> Any:
+    """Listen as gunicorn was told to, with several acceptors on the one socket.
+
+    gunicorn leaves the backlog to asyncio, whose 100 undoes its own 2,048; and libuv accepts one
+    connection an acceptor and turn of the loop, so that under many streams, whose turns are long,
+    new callers were measured to wait 4 s.
+    """
+    listener, options["backlog"] = options.pop("sock"), worker.cfg.backlog
+    for _ in range(ACCEPTORS - 1):
+        worker.servers.append(await create_server(factory, sock=listener.dup(), **options))
+    return await create_server(factory, sock=listener, **options)
