@@ -1,21 +1,23 @@
-"""The HTTP edge of the exception tree: every failure leaves as one JSON envelope.
+"""The HTTP edge of the exception tree: every failure leaves as JSON, in the API's own shape.
 
-`{"error": {"message", "type", "param", "code"}}`, also for 404 and 405: OpenAI's clients read
-`error.code`, LibreChat shows `error.message`.
+`{"error": {"message", "type", "param", "code"}}`, also for 404 and 405; under `/v1/messages`
+Anthropic's.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from typing import NamedTuple
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.config.messages import message_for
-from app.extensions import Services, services_of
-from app.utils.error_body import envelope
+from app.dialects.base import ErrorFacts
+from app.dialects.registry import dialect_at
+from app.extensions import Services, describe, services_of
 from app.utils.exceptions import RequestTooLargeError, SolarisError
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,15 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, handlers.internal_error)
 
 
+class PlainError(NamedTuple):
+    """An error that is not of our own tree: a wrong address, a wrong method, a fault."""
+
+    status: int
+    type: str
+    code: str
+    param: str | None = None
+
+
 class ErrorHandlers:
     """Flask's error handlers of one application, in its language."""
 
@@ -41,7 +52,7 @@ class ErrorHandlers:
         self._services = services
 
     def solaris_error(self, error: SolarisError) -> Response:
-        response = _json(envelope(error, self._services.describe(error)), error.status)
+        response = _answer(error, describe(error, self._services.settings.locale))
         if error.should_retry is not None:
             response.headers["x-should-retry"] = str(error.should_retry).lower()
         if error.retry_after_s is not None and not _mistakes_retry_after():
@@ -66,13 +77,13 @@ class ErrorHandlers:
     def _plain(self, code: str, status: int) -> Response:
         kind = "invalid_request_error" if status < 500 else "server_error"
         message = message_for(code, self._services.settings.locale)
-        body = {"message": message, "type": kind, "param": None, "code": code}
-        return _json({"error": body}, status)
+        return _answer(PlainError(status, kind, code), message)
 
 
 def _mistakes_retry_after() -> bool:
     return request.headers.get("User-Agent", "").startswith(_NO_RETRY_AFTER_FOR)
 
 
-def _json(body: object, status: int) -> Response:
-    return Response(orjson.dumps(body), status, content_type="application/json")
+def _answer(error: ErrorFacts, message: str) -> Response:
+    body = dialect_at(request.path).error_body(error, message, g.get("request_id", ""))
+    return Response(orjson.dumps(body), error.status, content_type="application/json")

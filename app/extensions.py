@@ -23,11 +23,13 @@ from app.services.access_service import AccessService
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
+from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
 from app.services.readiness_service import ReadinessService
-from app.utils.clock import SystemClock
-from app.utils.error_body import sse_event
+from app.services.redis_link import RedisLink
+from app.services.shared_health import SharedHealth
+from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import SolarisError
 
 if TYPE_CHECKING:
@@ -46,23 +48,32 @@ class Services:
     settings: Settings
     catalog: Catalog
     access: AccessService
+    health: HealthService
     litellm: LiteLLMService
     readiness: ReadinessService
+    # None without Redis.
+    shared_health: SharedHealth | None
 
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
         await self.access.open()
+        await self.litellm.open()
+        if self.shared_health is not None:
+            await self.shared_health.open(self.health)
 
     async def close(self) -> None:
+        if self.shared_health is not None:
+            await self.shared_health.close()
         await self.access.close()
         await self.litellm.close()
 
-    def describe(self, error: SolarisError) -> str:
-        """Return the sentence that a person reads about ``error``, in the configured language."""
-        locale, values = self.settings.locale, error.values
-        if (detail := getattr(error, "detail", None)) and error.code == "invalid_request_error":
-            return message_for(error.code, locale, detail=detail_for(detail, locale, **values))
-        return message_for(error.code, locale, **values)
+
+def describe(error: SolarisError, locale: str) -> str:
+    """Return the sentence that a person reads about ``error``."""
+    values = error.values
+    if (detail := getattr(error, "detail", None)) and error.code == "invalid_request_error":
+        return message_for(error.code, locale, detail=detail_for(detail, locale, **values))
+    return message_for(error.code, locale, **values)
 
 
 def init_app(app: Flask, settings: Settings) -> Services:
@@ -93,22 +104,31 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     clock = SystemClock()
     catalog = load_catalog(settings.litellm.config_path)
     store = KeyStore(engine)
-    access = AccessService(store, KeyCache(store, clock), settings.security, clock)
-
-    def render_error(error: SolarisError) -> bytes:
-        return sse_event(error, services.describe(error))
-
+    shared = _shared_health(settings, catalog, clock)
+    health = HealthService(catalog.health, clock, shared)
     litellm_service = LiteLLMService(
         settings,
         catalog,
-        LiteLLMTransport(settings.litellm),
-        HealthService(clock),
+        LiteLLMGateway(LiteLLMTransport(settings.litellm), health, settings.litellm),
+        health,
         clock,
-        render_error,
+        lambda error: describe(error, settings.locale),
     )
-    readiness_service = ReadinessService(store, litellm_service, settings.server.state_dir, clock)
-    services = Services(settings, catalog, access, litellm_service, readiness_service)
-    return services
+    return Services(
+        settings,
+        catalog,
+        AccessService(store, KeyCache(store, clock), settings.security, clock),
+        health,
+        litellm_service,
+        ReadinessService(store, litellm_service, settings.server.state_dir, clock),
+        shared,
+    )
+
+
+def _shared_health(settings: Settings, catalog: Catalog, clock: Clock) -> SharedHealth | None:
+    if settings.redis.url is None:
+        return None
+    return SharedHealth(RedisLink(settings.redis.url, clock), catalog.models, clock)
 
 
 def services_of(app: Flask) -> Services:

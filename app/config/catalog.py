@@ -29,6 +29,7 @@ class Prices:
     input: int
     output: int
     cached_input: int
+    cache_write: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,6 @@ class Catalog:
             return tuple(self.models[member] for member in group.members)
         return None
 
-    def served_by(self, name: str, target: str | None) -> Model | None:
-        """Return which model answered a call to ``name``, told by the target LiteLLM reports."""
-        if model := self.models.get(name):
-            return model
-        candidates = self.resolve(name) or ()
-        return next((model for model in candidates if model.target == target), None)
-
 
 def load_catalog(path: Path) -> Catalog:
     """Read the catalogue.
@@ -172,7 +166,7 @@ class _Reader:
         info, params = entry.get("model_info") or {}, entry.get("litellm_params") or {}
         target = str(params.get("model"))
         input_price = self._price(name, info, "input_cost_per_token")
-        cached = "cache_read_input_token_cost"
+        cached, written = "cache_read_input_token_cost", "cache_creation_input_token_cost"
         mode = str(info.get("mode", "chat"))
         return Model(
             name=name,
@@ -183,6 +177,7 @@ class _Reader:
                 input=input_price,
                 output=self._price(name, info, "output_cost_per_token"),
                 cached_input=self._price(name, info, cached) if cached in info else input_price,
+                cache_write=self._price(name, info, written) if written in info else input_price,
             ),
             max_input_tokens=self._count(name, info, "max_input_tokens"),
             max_output_tokens=0

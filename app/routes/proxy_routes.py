@@ -1,4 +1,4 @@
-"""`/v1`: the OpenAI wire contract."""
+"""`/v1`: the wire contracts of OpenAI and Anthropic."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, g, request
 
+from app.dialects.anthropic_messages import COUNT_TOKENS, MESSAGES
+from app.dialects.base import Dialect
+from app.dialects.openai_chat import CHAT, COMPLETIONS
+from app.dialects.openai_embeddings import EMBEDDINGS
+from app.dialects.openai_responses import RESPONSES
 from app.extensions import catalog, litellm
 from app.routes.access import current_caller, requires_key
-from app.schemas.chat import parse_chat
 from app.services.answer_stream import AnswerStream
-from app.services.litellm_service import CompletionMetadata
+from app.services.call import CompletionMetadata
 from app.serving.body import stream_body
 from app.utils.exceptions import ModelNotFoundError
 
@@ -41,13 +45,58 @@ async def get_model(model: str) -> Response:
 @proxy_bp.post("/chat/completions")
 @requires_key
 async def chat_completions() -> Response:
-    chat = parse_chat(request.get_data(cache=False))
-    caller = current_caller().named_in_body(chat.user)
-    if chat.model not in catalog:
-        raise ModelNotFoundError(chat.model)
-    caller.require_model(chat.model)
-    answer, status, metadata = await litellm.chat_completion(
-        chat.model, chat.messages, request_id=g.request_id, user=caller.subject, **chat.params
+    return await _call_model(CHAT)
+
+
+@proxy_bp.post("/completions")
+@requires_key
+async def completions() -> Response:
+    return await _call_model(COMPLETIONS)
+
+
+@proxy_bp.post("/embeddings")
+@requires_key
+async def embeddings() -> Response:
+    return await _call_model(EMBEDDINGS)
+
+
+@proxy_bp.post("/responses")
+@requires_key
+async def responses() -> Response:
+    return await _call_model(RESPONSES)
+
+
+@proxy_bp.post("/messages")
+@requires_key
+async def messages() -> Response:
+    return await _call_model(MESSAGES)
+
+
+@proxy_bp.post("/messages/count_tokens")
+@requires_key
+async def count_tokens() -> Response:
+    return await _call_model(COUNT_TOKENS)
+
+
+@proxy_bp.after_request
+def name_request_for_anthropic(response: Response) -> Response:
+    """Give Anthropic's SDKs the id under the name that they read."""
+    if request.path.startswith(MESSAGES.path):
+        response.headers["request-id"] = g.request_id
+    return response
+
+
+async def _call_model(dialect: Dialect) -> Response:
+    """Parse, ask, answer: the way of every call to a model."""
+    asked = dialect.parse(request.get_data(cache=False))
+    caller = current_caller().named_in_body(asked.user)
+    sent = {name: request.headers.get(name) for name in dialect.passed_headers}
+    answer, status, metadata = await litellm.call(
+        asked,
+        request_id=g.request_id,
+        user=caller.subject,
+        allowed_models=caller.allowed_models,
+        headers={name: value for name, value in sent.items() if value},
     )
     return _answer(answer, status, metadata)
 

@@ -3,19 +3,17 @@
 What is changed, and nothing else: the usage chunk, which is always asked for upstream, is taken
 out when the caller did not ask; an error event of LiteLLM's is replaced by ours, because its text
 quotes internals; a stream that breaks off ends with an error event, because every client takes a
-clean end without `[DONE]` for a complete answer.
+clean end without its API's last event for a complete answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any
 
-import orjson
-
-from app.services.litellm_transport import UpstreamAnswer
+from app.dialects.base import StreamReader, Usage
+from app.services.litellm_transport import Deadline, UpstreamAnswer
 from app.utils.exceptions import DrainingError, LiteLLMError, SolarisError
-from app.utils.sse import EventSplitter, event_data
+from app.utils.sse import EventSplitter
 
 KEEPALIVE_S = 15.0
 KEEPALIVE_COMMENT = b": keep-alive\n\n"
@@ -24,35 +22,68 @@ KEEPALIVE_COMMENT = b": keep-alive\n\n"
 class AnswerStream(AsyncIterator[bytes]):
     """Bytes for the caller; ``usage``, ``error`` and ``is_complete`` tell afterwards what came.
 
-    ``on_end`` is called once, however the stream ends: complete, broken, or given up by the
-    caller.
+    After `begin` it belongs to its caller, who must read it to the end or close it; ``on_end`` is
+    then called once, however it ends: complete, broken, or given up.
     """
 
     def __init__(
         self,
         answer: UpstreamAnswer,
-        *,
-        forward_usage: bool,
+        reader: StreamReader,
         render_error: Callable[[SolarisError], bytes],
-        on_end: Callable[[AnswerStream], None],
     ) -> None:
         self._answer = answer
-        self._forward_usage = forward_usage
+        self._reader = reader
         self._render_error = render_error
-        self._on_end = on_end
         self._events = EventSplitter()
+        self._first: list[bytes] = []
         self._has_ended = False
         self._is_finished = False
         self._generator = self._chunks()
-        self.usage: dict[str, Any] | None = None
+        self.on_end: Callable[[AnswerStream], None] = lambda _stream: None
         self.error: SolarisError | None = None
-        self.is_complete = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._reader.usage
+
+    @property
+    def is_complete(self) -> bool:
+        return self._reader.is_complete
 
     def __aiter__(self) -> AnswerStream:
         return self
 
     async def __anext__(self) -> bytes:
         return await anext(self._generator)
+
+    async def begin(self) -> None:
+        """Wait for the first event, or for 15 s of silence, before anything is promised.
+
+        A stream that fails before it can still become a status, or another model's answer.
+
+        Raises: SolarisError; the answer is closed then.
+        """
+        try:
+            await self._wait_for_first()
+            self._require_begun()
+        except BaseException:
+            self._answer.close()
+            raise
+
+    async def _wait_for_first(self) -> None:
+        patience = Deadline(KEEPALIVE_S)
+        while not self._has_ended and not _says_something(self._first):
+            passed = await self._next(max(0.0, patience.left_s()))
+            if passed is not None:
+                self._first.append(passed)
+            elif patience.left_s() <= 0:
+                self._first.append(KEEPALIVE_COMMENT)
+                return
+
+    def _require_begun(self) -> None:
+        if self._has_ended and not self.is_complete:
+            raise self.error or LiteLLMError()
 
     async def aclose(self) -> None:
         """Give the stream up; upstream's connection is closed, also when nothing was read yet."""
@@ -66,27 +97,32 @@ class AnswerStream(AsyncIterator[bytes]):
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         try:
+            if first := b"".join(self._first):
+                yield first
             while not self._has_ended:
-                if passed := await self._next():
+                passed = await self._next(KEEPALIVE_S)
+                if passed is None:
+                    passed = b"" if self._events.mid_event else KEEPALIVE_COMMENT
+                if passed:
                     yield passed
             if not self.is_complete:
                 raise self.error or LiteLLMError()
         except SolarisError as error:
-            # What breaks after `[DONE]` takes nothing away from the answer.
+            # What breaks after the last event takes nothing away from the answer.
             if not self.is_complete:
                 self.error = error
                 yield self._error_event(error)
         finally:
             self._finish()
 
-    async def _next(self) -> bytes:
-        """Return what may pass of the next chunk; notice the end.
+    async def _next(self, patience_s: float) -> bytes | None:
+        """Return what may pass of the next chunk, None after ``patience_s`` of silence.
 
         Raises: SolarisError, when the connection breaks or the deadline passes.
         """
-        chunk = await self._answer.next_chunk(KEEPALIVE_S)
+        chunk = await self._answer.next_chunk(patience_s)
         if chunk is None:
-            return b"" if self._events.mid_event else KEEPALIVE_COMMENT
+            return None
         if chunk == b"":
             self._has_ended = True
             rest = self._inspect(self._events.flush())
@@ -98,23 +134,10 @@ class AnswerStream(AsyncIterator[bytes]):
         """Return the event, or b"" where the caller must not see it."""
         if self.error is not None:
             return b""
-        # Substring searches settle it for all but a few events of a stream.
-        if b"[DONE]" in event and event_data(event).strip() == b"[DONE]":
-            self.is_complete = True
-        elif b'"usage"' in event or b'"error"' in event:
-            return self._inspect_json(event)
-        return event
-
-    def _inspect_json(self, event: bytes) -> bytes:
-        content = _object(event_data(event))
-        if content.get("error") and not content.get("choices"):
+        passed = self._reader.read(event)
+        if self._reader.has_failed:
             self.error, self._has_ended = LiteLLMError(), True
-            return b""
-        usage = content.get("usage")
-        if not isinstance(usage, dict):
-            return event
-        self.usage = usage
-        return event if self._forward_usage or _says_something(content) else b""
+        return passed
 
     def _error_event(self, error: SolarisError) -> bytes:
         # After part of an oversized event the error must still begin a line of its own.
@@ -124,24 +147,9 @@ class AnswerStream(AsyncIterator[bytes]):
         if not self._is_finished:
             self._is_finished = True
             self._answer.close()
-            self._on_end(self)
+            self.on_end(self)
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _says_something(content: dict[str, Any]) -> bool:
-    """Tell whether the chunk carries more than usage.
-
-    OpenAI sends the usage chunk with no choices, LiteLLM with one that has an empty delta.
-    """
-    return any(
-        choice.get("delta") or choice.get("finish_reason") or choice.get("text")
-        for choice in content.get("choices") or []
-        if isinstance(choice, dict)
-    )
+def _says_something(chunks: list[bytes]) -> bool:
+    """Tell whether more than comments has come, which are only signs of life."""
+    return any(not chunk.startswith(b":") or b"data:" in chunk for chunk in chunks if chunk)

@@ -6,88 +6,54 @@ were measured at 32 attempts for one bad request. No probe of ours is ever paid 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
 
 import orjson
 
 from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
+from app.dialects.base import ModelRequest, Usage
+from app.dialects.openai_chat import CHAT
 from app.services.answer_stream import AnswerStream
+from app.services.call import Answer, Call, CompletionMetadata
+from app.services.call_metrics import CallMetrics
+from app.services.fallback import candidates, first_answer
 from app.services.health_service import HealthService, ModelStatus
-from app.services.litellm_transport import Deadline, LiteLLMTransport, UpstreamAnswer
-from app.services.upstream_errors import error_for, is_misconfiguration
+from app.services.litellm_gateway import LiteLLMGateway
+from app.services.litellm_transport import Deadline, UpstreamAnswer
+from app.services.model_info import ModelInfo, model_info
+from app.services.upstream_errors import error_for
 from app.utils.clock import Clock
 from app.utils.exceptions import (
     InvalidRequestError,
     LiteLLMError,
-    ModelNotFoundError,
-    RateLimitedError,
     SolarisError,
+    UpstreamMisconfiguredError,
 )
-from app.utils.helpers import calculate_cost, format_usd, generate_request_id
+from app.utils.helpers import calculate_cost, generate_request_id
 from app.utils.litellm_logger import LiteLLMLogger
 
 __all__ = ["LiteLLMService", "ModelInfo", "ModelStatus"]
 
 PROBE_TIMEOUT_S = 5.0
 CLIENT_LEFT = 499
+BEST_FIRST = (
+    ModelStatus.HEALTHY,
+    ModelStatus.RATE_LIMITED,
+    ModelStatus.UNHEALTHY,
+    ModelStatus.UNAVAILABLE,
+)
 # Only on answers from LiteLLM's cache.
 CACHE_HIT_HEADER = "x-litellm-cache-key"
 
-
-class CompletionMetadata(TypedDict):
-    """What is known of one call beside its body; a stream fills the last fields as it ends."""
-
-    request_id: str
-    model_used: str
-    response_time_ms: int
-    litellm_status: int
-    fallback_used: bool
-    cache_hit: bool
-    usage: dict[str, Any] | None
-    # Micro-USD; None while it is not known.
-    cost: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """One model as administrators see it."""
-
-    name: str
-    provider: str
-    status: ModelStatus
-    last_check: datetime | None
-    response_time_ms: int | None
-    error_rate: float
-    # Decimal text of USD, exact.
-    cost_per_input_token: str
-    cost_per_output_token: str
-    max_tokens: int
-    supports_vision: bool
-    supports_function_calling: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        fields["status"] = self.status.value
-        fields["last_check"] = self.last_check.isoformat() if self.last_check else None
-        return fields
-
-
-@dataclass(slots=True)
-class Metrics:
-    """Counts of this process since its start or the last reset."""
-
-    total_requests: int = 0
-    successful_requests: int = 0
-    failed_requests: int = 0
-    fallback_requests: int = 0
-    total_cost_micro_usd: int = 0
-    total_response_time_ms: int = 0
+# A model's answer as it comes: its head, and its body or the stream of it.
+Opened = tuple[UpstreamAnswer, dict[str, Any] | AnswerStream]
 
 
 class LiteLLMService:
@@ -97,23 +63,33 @@ class LiteLLMService:
         self,
         settings: Settings,
         catalog: Catalog,
-        transport: LiteLLMTransport,
+        gateway: LiteLLMGateway,
         health: HealthService,
         clock: Clock,
-        render_error: Callable[[SolarisError], bytes],
+        describe: Callable[[SolarisError], str],
     ) -> None:
         self._timeout_s = settings.litellm.timeout_s
         self._pseudonym_key = settings.security.secret_key.encode()
         self._catalog = catalog
-        self._transport = transport
+        self._gateway = gateway
         self._health = health
         self._clock = clock
-        self._render_error = render_error
+        self._describe = describe
         self._log = LiteLLMLogger()
-        self._metrics = Metrics()
+        self._metrics = CallMetrics()
+        self._checks: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start asking LiteLLM's free endpoints from time to time."""
+        self._checks = asyncio.create_task(self._keep_checking(), name="health-checks")
 
     async def close(self) -> None:
-        await self._transport.close()
+        if self._checks is not None:
+            self._checks.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._checks
+            self._checks = None
+        await self._gateway.close()
 
     async def chat_completion(
         self,
@@ -123,39 +99,60 @@ class LiteLLMService:
         request_id: str | None = None,
         user: str | None = None,
         **params: Any,
-    ) -> tuple[dict[str, Any] | AnswerStream, int, CompletionMetadata]:
-        """Ask ``model`` and return (body, status, metadata); with ``stream=True`` the body is an
-        AnswerStream, whose metadata are complete when it ends.
+    ) -> Answer:
+        """Ask ``model`` to go on with a chat; ``params`` are the API's own. As `call`."""
+        body = {**params, "model": model, "messages": messages}
+        size_bytes = sum(len(str(message.get("content"))) for message in messages)
+        return await self.call(
+            CHAT.request(body, size_bytes),
+            request_id=request_id or generate_request_id(),
+            user=user,
+        )
 
-        ``params`` go to the model untouched; ``user`` goes as a pseudonym.
+    async def call(
+        self,
+        request: ModelRequest,
+        *,
+        request_id: str,
+        user: str | None = None,
+        allowed_models: frozenset[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request to the first model of its chain that answers; return (body, status,
+        metadata). A streamed body is an AnswerStream, whose metadata are complete when it ends.
 
-        Raises: ModelNotFoundError, UpstreamRejectedError (the caller's own mistake),
-        InvalidRequestError (nested too deeply), ModelNotAvailableError, UpstreamTimeoutError,
+        ``user`` goes on as a pseudonym, ``headers`` as they are.
+
+        Raises: ModelNotFoundError, ModelNotAllowedError, UpstreamRejectedError (the caller's own
+        mistake), InvalidRequestError, ModelNotAvailableError, UpstreamTimeoutError,
         RateLimitedError, LiteLLMError.
         """
-        call = _Call(request_id or generate_request_id(), model, user, self._clock.steady_s())
-        if model not in self._catalog:
-            raise ModelNotFoundError(model)
-        payload = self._payload(call, messages, params)
+        chain = candidates(self._catalog, request, allowed_models)
+        call = Call(request_id, request, user, self._clock.steady_s(), headers or {})
+        deadline = Deadline(self._timeout_s)
         self._metrics.total_requests += 1
         try:
-            answer = await self._ask("/v1/chat/completions", call, payload)
-            if params.get("stream"):
-                return self._stream(call, answer, params)
-            return await self._whole(call, answer)
+            model, (answer, body) = await first_answer(
+                chain,
+                self._health,
+                lambda model: self._ask(call, model, deadline),
+                call.path,
+                lambda: deadline.left_s() > 0,
+            )
         except SolarisError as error:
             self._failed(call, error)
             raise
+        return self._answered(call, model, answer, body)
 
     async def get_available_models(self) -> list[dict[str, Any]]:
-        """Return every model of the catalogue with its status, as LiteLLM's free list has it."""
+        """Return every name of the catalogue with its status, as LiteLLM's free list has it."""
         offered = await self._offered()
-        return [self._listed(name, offered) for name in self._catalog.names()]
+        return [self._listed(name, offered or set()) for name in self._catalog.names()]
 
     async def get_model_info(self, model: str) -> dict[str, Any] | None:
         """Return what is known of ``model``, or None when it is not in the catalogue."""
         known = self._catalog.models.get(model)
-        return self._info(known).as_dict() if known else None
+        return model_info(known, self._health.of(model)).as_dict() if known else None
 
     async def health_check(self) -> dict[str, Any]:
         """Ask LiteLLM's free readiness endpoint, and add what real calls have shown."""
@@ -173,255 +170,207 @@ class LiteLLMService:
         return await self._probe("/health/readiness") is not None
 
     def get_metrics(self) -> dict[str, Any]:
-        """Return this process's counts; money as exact decimal text, in USD."""
-        metrics = self._metrics
-        total = metrics.total_requests
+        """Return this process's counts, and how many models are well."""
         return {
-            "total_requests": total,
-            "successful_requests": metrics.successful_requests,
-            "failed_requests": metrics.failed_requests,
-            "fallback_requests": metrics.fallback_requests,
-            "success_rate_percent": _percent(metrics.successful_requests, total),
-            "fallback_rate_percent": _percent(metrics.fallback_requests, total),
-            "avg_response_time_ms": round(metrics.total_response_time_ms / total, 2)
-            if total
-            else 0,
-            "total_cost_micro_usd": metrics.total_cost_micro_usd,
-            "total_cost_usd": format_usd(metrics.total_cost_micro_usd),
+            **self._metrics.as_dict(),
             "healthy_models": self._health.count(ModelStatus.HEALTHY),
             "total_models": len(self._catalog.models),
         }
 
     async def reset_metrics(self) -> None:
-        self._metrics = Metrics()
+        self._metrics = CallMetrics()
 
     async def force_model_refresh(self) -> None:
         """Forget what calls have shown, and ask LiteLLM's free list again."""
         self._health.forget()
         await self._offered()
 
-    def _payload(
-        self, call: _Call, messages: list[dict[str, Any]], params: dict[str, Any]
-    ) -> dict[str, Any]:
-        payload = {
-            **params,
-            "model": call.model,
-            "messages": messages,
-            "disable_fallbacks": True,
-            "num_retries": 0,
-        }
-        if call.user:
-            payload["user"] = self._pseudonym(call.user)
-        if payload.get("stream"):
-            payload["stream_options"] = {
-                **(params.get("stream_options") or {}),
-                "include_usage": True,
-            }
-        if payload.get("max_tokens", 0) is None:
-            # A null would take away the limit that the configuration sets.
-            del payload["max_tokens"]
-        return payload
+    async def _ask(self, call: Call, model: Model, deadline: Deadline) -> Opened:
+        """Ask one model once.
+
+        Raises: SolarisError for every answer that is not a success, and for a stream that fails
+        before its first event.
+        """
+        self._note_fallback(call, model)
+        body = self._encoded(call, model)
+        self._log.log_request(call.request_id, model.name, call.user, len(body))
+        ids = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
+        path = call.request.dialect.path
+        answer = await self._gateway.post(path, body, {**call.headers, **ids}, deadline)
+        if answer.status != HTTPStatus.OK:
+            error = error_for(answer.status, answer.headers, await answer.json())
+            if isinstance(error, UpstreamMisconfiguredError):
+                self._log.log_error(call.request_id, model.name, error.cause)
+            raise error
+        if call.request.is_stream:
+            return answer, await self._stream(call, answer)
+        return answer, await _whole(answer)
+
+    def _encoded(self, call: Call, model: Model) -> bytes:
+        pseudonym = self._pseudonym(call.user) if call.user else None
+        body = call.request.dialect.body_for(call.request, model.name, pseudonym)
+        body |= {"disable_fallbacks": True, "num_retries": 0}
+        try:
+            return orjson.dumps(body)
+        except orjson.JSONEncodeError as fault:
+            # It reads deeper nesting than it writes.
+            raise InvalidRequestError("not_json") from fault
 
     def _pseudonym(self, user: str) -> str:
         """Return a stable stand-in: providers and LiteLLM's cache tell people apart, not who."""
         return hmac.new(self._pseudonym_key, user.encode(), hashlib.sha256).hexdigest()[:32]
 
-    async def _ask(self, path: str, call: _Call, payload: dict[str, Any]) -> UpstreamAnswer:
-        """Raises: SolarisError for every answer that is not a success."""
-        try:
-            body = orjson.dumps(payload)
-        except orjson.JSONEncodeError as fault:
-            # It reads deeper nesting than it writes.
-            raise InvalidRequestError("not_json") from fault
-        self._log.log_request(call.request_id, call.model, call.user, len(body))
-        headers = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
-        answer = await self._transport.post(path, body, headers, Deadline(self._timeout_s))
-        if answer.status == 200:
-            return answer
-        if is_misconfiguration(answer.status):
-            self._log.log_error(call.request_id, call.model, "upstream_refused_our_key")
-        raise error_for(answer.status, answer.headers, await answer.json())
-
-    async def _whole(
-        self, call: _Call, answer: UpstreamAnswer
-    ) -> tuple[dict[str, Any], int, CompletionMetadata]:
-        body = await answer.json()
-        if not isinstance(body, dict) or "error" in body:
-            raise LiteLLMError()
-        usage = body.get("usage")
-        metadata = self._metadata(call, answer)
-        self._succeeded(call, metadata, usage if isinstance(usage, dict) else None)
-        return body, answer.status, metadata
-
-    def _stream(
-        self, call: _Call, answer: UpstreamAnswer, params: dict[str, Any]
-    ) -> tuple[AnswerStream, int, CompletionMetadata]:
+    async def _stream(self, call: Call, answer: UpstreamAnswer) -> AnswerStream:
         if not answer.is_event_stream:
             answer.close()
             raise LiteLLMError()
-        metadata = self._metadata(call, answer)
-        stream = AnswerStream(
-            answer,
-            forward_usage=bool((params.get("stream_options") or {}).get("include_usage")),
-            render_error=self._render_error,
-            on_end=lambda ended: self._stream_ended(call, metadata, ended),
-        )
-        return stream, answer.status, metadata
+        dialect = call.request.dialect
 
-    def _stream_ended(
-        self, call: _Call, metadata: CompletionMetadata, stream: AnswerStream
-    ) -> None:
-        if stream.is_complete:
-            self._succeeded(call, metadata, stream.usage)
-        elif stream.error is not None:
-            self._failed(call, stream.error)
-        else:
-            # The caller left: that says nothing of the model.
-            self._log.log_response(
-                call.request_id,
-                call.model,
-                CLIENT_LEFT,
-                self._elapsed_ms(call),
-                _counts(stream.usage),
+        def render_error(error: SolarisError) -> bytes:
+            return dialect.error_event(error, self._describe(error), call.request_id)
+
+        stream = AnswerStream(answer, dialect.stream_reader(call.request), render_error)
+        await stream.begin()
+        return stream
+
+    def _note_fallback(self, call: Call, model: Model) -> None:
+        """Log the hop, when another model was to answer."""
+        if call.path:
+            last = call.path[-1]
+            self._log.log_fallback(
+                call.request_id, last.model, model.name, f"{last.outcome}: {last.reason}"
             )
 
-    def _metadata(self, call: _Call, answer: UpstreamAnswer) -> CompletionMetadata:
-        served = self._catalog.served_by(call.model, answer.headers.get("x-litellm-model-name"))
+    def _answered(
+        self, call: Call, model: Model, answer: UpstreamAnswer, body: dict[str, Any] | AnswerStream
+    ) -> Answer:
+        metadata = self._metadata(call, model, answer)
+        if isinstance(body, AnswerStream):
+            body.on_end = lambda stream: self._stream_ended(call, metadata, stream)
+        else:
+            self._succeeded(call, metadata, call.request.dialect.usage_of(body))
+        return body, answer.status, metadata
+
+    def _metadata(self, call: Call, model: Model, answer: UpstreamAnswer) -> CompletionMetadata:
         return {
             "request_id": call.request_id,
-            "model_used": served.name if served else call.model,
+            "model_used": model.name,
             "response_time_ms": self._elapsed_ms(call),
             "litellm_status": answer.status,
-            "fallback_used": False,
+            "fallback_used": len(call.path) > 1,
+            "path": call.steps,
             "cache_hit": CACHE_HIT_HEADER in answer.headers,
             "usage": None,
             "cost": None,
         }
 
-    def _succeeded(
-        self, call: _Call, metadata: CompletionMetadata, usage: dict[str, Any] | None
-    ) -> None:
-        elapsed_ms = self._elapsed_ms(call)
-        model_used = metadata["model_used"]
-        metadata["usage"] = usage
-        metadata["response_time_ms"] = elapsed_ms
-        # LiteLLM reports the full price of an answer that came from its cache.
-        metadata["cost"] = 0 if metadata["cache_hit"] else self._cost(model_used, usage)
-        self._metrics.successful_requests += 1
-        self._metrics.total_response_time_ms += elapsed_ms
-        self._metrics.total_cost_micro_usd += metadata["cost"] or 0
-        self._health.record_success(model_used, elapsed_ms)
-        self._log.log_response(call.request_id, model_used, 200, elapsed_ms, _counts(usage))
+    def _stream_ended(self, call: Call, metadata: CompletionMetadata, stream: AnswerStream) -> None:
+        if stream.is_complete:
+            self._succeeded(call, metadata, stream.usage)
+            return
+        metadata["usage"] = stream.usage
+        if isinstance(stream.error, LiteLLMError):
+            self._health.record_failure(metadata["model_used"], stream.error.cause)
+        if stream.error is not None:
+            self._failed(call, stream.error)
+        else:
+            # The caller left: that says nothing of the model.
+            self._log_response(call, metadata, CLIENT_LEFT)
 
-    def _failed(self, call: _Call, error: SolarisError) -> None:
+    def _succeeded(self, call: Call, metadata: CompletionMetadata, usage: Usage | None) -> None:
+        metadata["usage"] = usage
+        metadata["response_time_ms"] = self._elapsed_ms(call)
+        # LiteLLM reports the full price of an answer that came from its cache.
+        metadata["cost"] = 0 if metadata["cache_hit"] else self._cost(metadata["model_used"], usage)
+        self._metrics.successful_requests += 1
+        self._metrics.fallback_requests += metadata["fallback_used"]
+        self._metrics.total_response_time_ms += metadata["response_time_ms"]
+        self._metrics.total_cost_micro_usd += metadata["cost"] or 0
+        self._health.record_success(metadata["model_used"], metadata["response_time_ms"])
+        self._log_response(call, metadata, HTTPStatus.OK)
+
+    def _failed(self, call: Call, error: SolarisError) -> None:
         self._metrics.failed_requests += 1
         self._metrics.total_response_time_ms += self._elapsed_ms(call)
-        if call.model in self._catalog.models:
-            self._record_failure(call.model, error)
-        self._log.log_error(call.request_id, call.model, error.code, type(error).__name__)
-
-    def _record_failure(self, model: str, error: SolarisError) -> None:
-        if isinstance(error, RateLimitedError):
-            self._health.record_failure(model, ModelStatus.RATE_LIMITED)
-        elif isinstance(error, LiteLLMError) and error.status >= 500:
-            # A caller's own mistake says nothing of the model, nor does our own restart.
-            self._health.record_failure(model)
-
-    def _cost(self, model: str, usage: dict[str, Any] | None) -> int | None:
-        priced = self._catalog.models.get(model)
-        if priced is None or usage is None:
-            return None
-        prompt, cached, completion = _token_counts(usage)
-        prices = priced.prices
-        return calculate_cost(
-            (prompt - cached, prices.input),
-            (cached, prices.cached_input),
-            (completion, prices.output),
+        self._log.log_error(
+            call.request_id, call.request.model, error.cause, type(error).__name__, call.steps
         )
 
-    def _elapsed_ms(self, call: _Call) -> int:
+    def _log_response(self, call: Call, metadata: CompletionMetadata, status: int) -> None:
+        usage = metadata["usage"]
+        self._log.log_response(
+            call.request_id,
+            metadata["model_used"],
+            status,
+            self._elapsed_ms(call),
+            usage.as_dict() if usage else None,
+            call.steps if metadata["fallback_used"] else None,
+        )
+
+    def _cost(self, model: str, usage: Usage | None) -> int | None:
+        if usage is None:
+            return None
+        prices = self._catalog.models[model].prices
+        fresh = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+        return calculate_cost(
+            (fresh, prices.input),
+            (usage.cached_input_tokens, prices.cached_input),
+            (usage.cache_write_tokens, prices.cache_write),
+            (usage.output_tokens, prices.output),
+        )
+
+    def _elapsed_ms(self, call: Call) -> int:
         return int((self._clock.steady_s() - call.started_at_s) * 1000)
 
-    async def _offered(self) -> set[str]:
-        """Return the names that LiteLLM lists; none when it cannot be reached."""
+    async def _keep_checking(self) -> None:
+        while True:
+            await self._offered()
+            await asyncio.sleep(self._catalog.health.check_interval_s)
+
+    async def _offered(self) -> set[str] | None:
+        """Return the names that LiteLLM lists; None when it cannot be reached."""
         body = await self._probe("/v1/models")
         entries = body.get("data") if isinstance(body, dict) else None
-        offered = {str(entry.get("id")) for entry in entries or [] if isinstance(entry, dict)}
-        self._health.record_offered(offered & set(self._catalog.models))
+        if entries is None:
+            return None
+        offered = {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
+        self._health.record_offered(offered, set(self._catalog.models))
         return offered
 
     async def _probe(self, path: str) -> Any | None:
         """Return the answer of one of LiteLLM's free endpoints, or None when it has none."""
         try:
-            answer = await self._transport.get(path, Deadline(PROBE_TIMEOUT_S))
+            answer = await self._gateway.get(path, Deadline(PROBE_TIMEOUT_S))
             body = await answer.json()
-        except LiteLLMError as error:
-            self._log.log_error("-", "-", error.code, "probe")
+        except LiteLLMError:
+            # LiteLLM's breaker has heard of it, and logs when it opens.
             return None
-        return body if answer.status == 200 else None
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            self._log.log_error("-", "-", UpstreamMisconfiguredError().cause, "probe")
+        return body if answer.status == HTTPStatus.OK else None
 
     def _listed(self, name: str, offered: set[str]) -> dict[str, Any]:
         health = self._health.of(name)
         status = health.status if name in offered else ModelStatus.UNAVAILABLE
+        if name in offered and name in self._catalog.groups:
+            status = self._group_status(name)
         return {
             "id": name,
             "object": "model",
             "status": status.value,
+            "reason": health.reason,
             "last_check": health.last_check.isoformat() if health.last_check else None,
-            "response_time_ms": health.response_time_ms,
+            "response_time_ms": health.outcomes.mean_latency_ms,
         }
 
-    def _info(self, model: Model) -> ModelInfo:
-        health = self._health.of(model.name)
-        return ModelInfo(
-            name=model.name,
-            provider=model.provider,
-            status=health.status,
-            last_check=health.last_check,
-            response_time_ms=health.response_time_ms,
-            error_rate=health.error_rate,
-            cost_per_input_token=_usd_per_token(model.prices.input),
-            cost_per_output_token=_usd_per_token(model.prices.output),
-            max_tokens=model.max_output_tokens,
-            supports_vision=model.supports_vision,
-            supports_function_calling=model.supports_function_calling,
-        )
+    def _group_status(self, name: str) -> ModelStatus:
+        """Return the best of its members': one that is well answers for all."""
+        members = {self._health.of(member).status for member in self._catalog.groups[name].members}
+        return next(status for status in BEST_FIRST if status in members)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call while it is under way."""
-
-    request_id: str
-    model: str
-    user: str | None
-    started_at_s: float
-
-
-def _token_counts(usage: dict[str, Any]) -> tuple[int, int, int]:
-    """Return (prompt, cached part of it, completion); what is no count is taken for none."""
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0
-    prompt = _count(usage, "prompt_tokens")
-    return prompt, min(cached, prompt), _count(usage, "completion_tokens")
-
-
-def _count(mapping: dict[str, Any], key: str) -> int:
-    value = mapping.get(key)
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _counts(usage: dict[str, Any] | None) -> dict[str, int] | None:
-    """Return only the counts of a usage object: the rest is a provider's, and may be anything."""
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return {name: _count(usage, name) for name in names} if usage else None
-
-
-def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
-
-
-def _usd_per_token(price: int) -> str:
-    """Return the price of one token, from micro-USD per million tokens: 10^-12 USD each."""
-    digits = f"{price:013d}"
-    return f"{digits[:-12]}.{digits[-12:]}".rstrip("0").rstrip(".")
+async def _whole(answer: UpstreamAnswer) -> dict[str, Any]:
+    body = await answer.json()
+    if not isinstance(body, dict) or body.get("error"):
+        raise LiteLLMError()
+    return body

@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from app.config.settings import LiteLLMSettings
-from app.utils.exceptions import LiteLLMError, ModelNotAvailableError, UpstreamTimeoutError
+from app.utils.exceptions import LiteLLMError, LiteLLMUnreachableError, UpstreamTimeoutError
 from app.version import __version__
 
 CONNECT_TIMEOUT_S = 5.0
@@ -69,9 +69,10 @@ class UpstreamAnswer:
 
         Raises: UpstreamTimeoutError, LiteLLMError when the connection broke.
         """
-        wait_s = min(patience_s, self._deadline.left_s())
-        if wait_s <= 0:
+        left_s = self._deadline.left_s()
+        if left_s <= 0:
             raise UpstreamTimeoutError()
+        wait_s = min(patience_s, left_s)
         try:
             async with asyncio.timeout(wait_s):
                 return await self._response.content.readany()
@@ -122,20 +123,10 @@ class LiteLLMTransport:
     ) -> UpstreamAnswer:
         """Send ``body`` and return the answer when its headers are here.
 
-        Raises: ModelNotAvailableError when LiteLLM cannot be reached (nothing was sent),
+        Raises: LiteLLMUnreachableError when there was no connection (nothing was sent),
         UpstreamTimeoutError, LiteLLMError when the connection broke.
         """
         headers = {"Content-Type": "application/json", **headers}
-        delay_s = self._settings.retry_delay_s
-        for _ in range(self._settings.max_retries):
-            try:
-                return await self._send("POST", path, body, headers, deadline)
-            except ModelNotAvailableError:
-                # No connection was made, so nothing reached a provider and nothing is paid twice.
-                if deadline.left_s() <= delay_s:
-                    raise
-            await asyncio.sleep(delay_s)
-            delay_s *= 2
         return await self._send("POST", path, body, headers, deadline)
 
     async def _send(
@@ -153,7 +144,7 @@ class LiteLLMTransport:
                     method, url, data=body, headers=headers, allow_redirects=False
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
-            raise ModelNotAvailableError() from fault
+            raise LiteLLMUnreachableError() from fault
         except TimeoutError as fault:
             raise UpstreamTimeoutError() from fault
         except aiohttp.ClientError as fault:

@@ -16,6 +16,7 @@ from app.utils.exceptions import (
     ModelNotAvailableError,
     RateLimitedError,
     SolarisError,
+    UpstreamMisconfiguredError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
@@ -39,23 +40,34 @@ def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisErro
     """Return our error for an answer of LiteLLM that is not a success."""
     if status == 429:
         return RateLimitedError(retry_after_s=_retry_after_s(headers))
-    if status == 422 and _field(body, "type") == "budget_exceeded":
-        return InsufficientQuotaError()
     if status in (408, 504):
         return UpstreamTimeoutError()
     if status == 503:
         return ModelNotAvailableError(retry_after_s=_retry_after_s(headers))
-    # 401 and 403 mean that our key, or the provider's, is wrong: not this caller's doing. So does
-    # "no_db_connection": LiteLLM without a database looks for a key that is not the master key.
-    is_ours = status in (401, 403) or _field(body, "type") == "no_db_connection"
-    if 400 <= status < 500 and not is_ours:
-        return UpstreamRejectedError(_safe_reason(_field(body, "message")), param=_param(body))
-    return LiteLLMError()
+    return _refusal(status, body) if 400 <= status < 500 else LiteLLMError()
 
 
-def is_misconfiguration(status: int) -> bool:
-    """Tell whether the answer says that a key of ours is wrong."""
-    return status in (401, 403)
+def _refusal(status: int, body: Any) -> SolarisError:
+    if status == 422 and _field(body, "type") == "budget_exceeded":
+        return InsufficientQuotaError()
+    if _is_misconfiguration(status, body):
+        return UpstreamMisconfiguredError()
+    return UpstreamRejectedError(_safe_reason(_field(body, "message")), param=_param(body))
+
+
+def _is_misconfiguration(status: int, body: Any) -> bool:
+    """Tell whether the fault is in our own configuration, not in what this caller sent.
+
+    401 and 403: our key at LiteLLM, or the provider's. 404: the provider has no such model any
+    more, though our catalogue names it. "no_db_connection": LiteLLM without a database looks for
+    a key that is not the master key. "Invalid model name": LiteLLM runs with another catalogue.
+    """
+    message = _field(body, "message")
+    return (
+        status in (401, 403, 404)
+        or _field(body, "type") == "no_db_connection"
+        or (isinstance(message, str) and "Invalid model name passed in" in message)
+    )
 
 
 def _field(body: Any, name: str) -> Any:

@@ -18,7 +18,9 @@ SolarisError
 │   └── NotReadyError                     503
 └── LiteLLMError                          502  LiteLLM or a provider answered with junk, or failed
     ├── UpstreamRejectedError             400  a provider refused what the caller sent
-    ├── ModelNotAvailableError            503  LiteLLM cannot be reached
+    ├── UpstreamMisconfiguredError        502  LiteLLM or a provider refuses a key of ours
+    ├── ModelNotAvailableError            503  no model that may answer is well
+    │   └── LiteLLMUnreachableError       503  nothing was sent
     └── UpstreamTimeoutError              504
 
 Each class is a meaning, with its status, type and code (the message texts hang on the code, in
@@ -38,6 +40,8 @@ class SolarisError(Exception):
     code: ClassVar[str] = "internal_error"
     # None leaves the decision to the client; False says that a retry is pointless.
     should_retry: ClassVar[bool | None] = None
+    # What the log and the trail call it, where the code that callers see says less.
+    reason: ClassVar[str | None] = None
 
     def __init__(
         self, *, param: str | None = None, retry_after_s: float | None = None, **values: object
@@ -46,6 +50,11 @@ class SolarisError(Exception):
         self.retry_after_s = retry_after_s
         self.values = values
         super().__init__(self.code)
+
+    @property
+    def cause(self) -> str:
+        """Return the reason for the log, or the code."""
+        return self.reason or self.code
 
 
 class InvalidRequestError(SolarisError):
@@ -144,23 +153,37 @@ class LiteLLMError(SolarisError):
 
     status = 502
     code = "upstream_error"
+    # The whole chain was tried, and perhaps paid for: an SDK's own retries would triple that.
+    should_retry = False
 
 
 class UpstreamRejectedError(LiteLLMError):
-    """A provider refused the caller's own request; ``reason`` is safe to show, or None."""
+    """A provider refused the caller's own request; ``said`` is safe to show, or None."""
 
     status = 400
     type = "invalid_request_error"
     code = "invalid_request_error"
 
-    def __init__(self, reason: str | None, *, param: str | None = None) -> None:
-        self.detail = "refused_upstream" if reason else "refused_upstream_silent"
-        super().__init__(param=param, reason=reason)
+    def __init__(self, said: str | None, *, param: str | None = None) -> None:
+        self.detail = "refused_upstream" if said else "refused_upstream_silent"
+        super().__init__(param=param, reason=said)
+
+
+class UpstreamMisconfiguredError(LiteLLMError):
+    """A key or a name in our own configuration is wrong; callers hear only that it failed."""
+
+    reason = "misconfigured"
 
 
 class ModelNotAvailableError(LiteLLMError):
     status = 503
     code = "upstream_unavailable"
+    # Nobody was asked, so that asking again costs nothing.
+    should_retry = None
+
+
+class LiteLLMUnreachableError(ModelNotAvailableError):
+    reason = "litellm_unreachable"
 
 
 class UpstreamTimeoutError(LiteLLMError):

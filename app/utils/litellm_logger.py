@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+Path = Sequence[Mapping[str, str | None]]
 
 
 class LiteLLMLogger:
@@ -32,7 +34,9 @@ class LiteLLMLogger:
         status_code: int,
         response_time_ms: int,
         usage: Mapping[str, int] | None = None,
+        path: Path | None = None,
     ) -> None:
+        """``path``: the models that were tried or left out, and why, where there were several."""
         self._logger.info(
             "litellm_response",
             extra={
@@ -41,11 +45,17 @@ class LiteLLMLogger:
                 "status_code": status_code,
                 "response_time_ms": response_time_ms,
                 "usage": usage,
+                "path": path,
             },
         )
 
     def log_error(
-        self, request_id: str, model: str, error: str, error_type: str | None = None
+        self,
+        request_id: str,
+        model: str,
+        error: str,
+        error_type: str | None = None,
+        path: Path | None = None,
     ) -> None:
         """``error`` is a code of ours, never a message: LiteLLM's quote prompts and keys."""
         self._logger.error(
@@ -55,6 +65,7 @@ class LiteLLMLogger:
                 "model": model,
                 "error": error,
                 "error_type": error_type,
+                "path": path,
             },
         )
 

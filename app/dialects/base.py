@@ -1,0 +1,115 @@
+"""What a dialect must be able to say, and the common meaning that it is translated into."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+
+class ErrorFacts(Protocol):
+    """What an API says of an error beside its message; every SolarisError has it."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def param(self) -> str | None: ...
+    @property
+    def code(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, in one meaning for every provider."""
+
+    # All of the input; the next two are parts of it.
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a model must be able to do to answer a request."""
+
+    mode: str = "chat"
+    vision: bool = False
+    tools: bool = False
+    # UTF-8 bytes of the body, pictures and files left out.
+    text_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A checked request to a model, of any dialect."""
+
+    dialect: Dialect
+    model: str
+    # All of the body that goes on to the model, as it came.
+    fields: Mapping[str, Any]
+    is_stream: bool = False
+    # Whom the body names as the person asking.
+    user: Any = None
+    needs: Needs = field(default_factory=Needs)
+
+
+class StreamReader(ABC):
+    """Watches the events of one streamed answer.
+
+    ``usage`` is what was last said of it; ``is_complete`` tells that the answer's proper end has
+    come, ``has_failed`` that the upstream has given it up.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.is_complete = False
+        self.has_failed = False
+
+    @abstractmethod
+    def read(self, event: bytes) -> bytes:
+        """Take note of a whole event; return what the caller gets of it: it, or b""."""
+
+
+class Dialect(ABC):
+    """One API. Stateless; ``path`` is the same here and at LiteLLM."""
+
+    path: ClassVar[str]
+    # What a caller's headers say to the model.
+    passed_headers: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def parse(self, raw: bytes) -> ModelRequest:
+        """Check a body's shape. Raises: InvalidRequestError, naming the field."""
+
+    @abstractmethod
+    def body_for(self, request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
+        """Return the body that asks ``model`` on behalf of the pseudonym ``user``."""
+
+    @abstractmethod
+    def usage_of(self, body: Mapping[str, Any]) -> Usage | None:
+        """Return the usage that a whole answer states."""
+
+    @abstractmethod
+    def stream_reader(self, request: ModelRequest) -> StreamReader:
+        """Return the reader for one stream that answers ``request``."""
+
+    @abstractmethod
+    def error_body(self, error: ErrorFacts, message: str, request_id: str) -> dict[str, Any]:
+        """Return the JSON of an error in this API's shape."""
+
+    @abstractmethod
+    def error_event(self, error: ErrorFacts, message: str, request_id: str) -> bytes:
+        """Return the event that ends a broken stream: a clean end without it looks complete."""
+
+
+def count(mapping: object, key: str) -> int:
+    """Return a token count; what is none, such as a text or a negative number, counts as zero."""
+    value = mapping.get(key) if isinstance(mapping, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,139 @@
+"""Checks of a body's fields, before LiteLLM sees it; everything unknown passes.
+
+A `messages: "abc"` was measured to cost LiteLLM 32 attempts before it said no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+import orjson
+
+from app.utils.exceptions import InvalidRequestError
+
+# Parts of a message that are sent as data, or as the address of some.
+_IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
+_DATA_KEYS = frozenset({"url", "image_url", "data", "file_data"})
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as fault:
+        # The parser's own words quote the body.
+        raise InvalidRequestError("not_json") from fault
+    if not isinstance(body, dict):
+        raise InvalidRequestError("not_json")
+    require_text(body, "model")
+    check(body, "stream", "not_boolean", lambda value: isinstance(value, bool))
+    return body
+
+
+def require_text(body: dict[str, Any], name: str) -> None:
+    _require(body, name)
+    value = body[name]
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidRequestError("not_text", param=name)
+
+
+def require_messages(body: dict[str, Any], name: str = "messages") -> None:
+    """Raises: InvalidRequestError, unless the field is a list of objects that have a role."""
+    _require(body, name)
+    messages = body[name]
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequestError("not_list", param=name)
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequestError("not_object", param=f"{name}[{index}]")
+        if not isinstance(message.get("role"), str) or not message["role"]:
+            raise InvalidRequestError("not_text", param=f"{name}[{index}].role")
+
+
+def require_text_or_list(body: dict[str, Any], name: str) -> None:
+    _require(body, name)
+    value = body[name]
+    if not isinstance(value, str | list) or not value:
+        raise InvalidRequestError("not_text_or_list", param=name)
+
+
+def require_count(body: dict[str, Any], name: str) -> None:
+    _require(body, name)
+    if not _is_count(body[name]):
+        raise InvalidRequestError("not_count", param=name)
+
+
+def check_counts(body: dict[str, Any], *names: str) -> None:
+    for name in names:
+        check(body, name, "not_count", _is_count)
+
+
+def check_objects(body: dict[str, Any], *names: str) -> None:
+    for name in names:
+        check(body, name, "not_object", lambda value: isinstance(value, dict))
+
+
+def refuse(body: dict[str, Any], *names: str) -> None:
+    """Raises: InvalidRequestError, when one of these is asked for."""
+    for name in names:
+        if body.get(name):
+            raise InvalidRequestError("not_supported", param=name)
+
+
+def check(body: dict[str, Any], name: str, detail: str, holds: Callable[[Any], bool]) -> None:
+    value = body.get(name)
+    if value is not None and not holds(value):
+        raise InvalidRequestError(detail, param=name)
+
+
+def without_nulls(body: dict[str, Any], *names: str) -> None:
+    """Take these out where they are null: a null would lift the limit that a model's entry sets."""
+    for name in names:
+        if name in body and body[name] is None:
+            del body[name]
+
+
+def has_image(messages: object) -> bool:
+    """Tell whether any message has a picture among its parts."""
+    return any(part.get("type") in _IMAGE_TYPES for part in _parts(messages))
+
+
+def data_bytes(messages: object) -> int:
+    """Return how much of the messages is pictures and files rather than text."""
+    return sum(_data_size(part) for part in _parts(messages))
+
+
+def _parts(messages: object) -> Iterator[dict[str, Any]]:
+    for message in _objects(messages):
+        for part in _objects(message.get("content")):
+            yield part
+            # A tool's result has parts of its own.
+            yield from _objects(part.get("content"))
+
+
+def _objects(values: object) -> Iterator[dict[str, Any]]:
+    return (value for value in values if isinstance(value, dict)) if _is_list(values) else iter(())
+
+
+def _is_list(values: object) -> TypeGuard[list[Any]]:
+    return isinstance(values, list)
+
+
+def _data_size(part: dict[str, Any]) -> int:
+    """Return the length of the data in one part, beside its type or in an object there."""
+    inner = [value for value in part.values() if isinstance(value, dict)]
+    return sum(
+        len(text)
+        for holder in (part, *inner)
+        for key, text in holder.items()
+        if key in _DATA_KEYS and isinstance(text, str)
+    )
+
+
+def _require(body: dict[str, Any], name: str) -> None:
+    if name not in body:
+        raise InvalidRequestError("required", param=name)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
