@@ -55,6 +55,22 @@ class Messages(Dialect):
     def stream_reader(self, request: ModelRequest) -> StreamReader:  # noqa: ARG002  # nothing to choose
         return MessageReader()
 
+    def events_of(self, body: Mapping[str, Any]) -> bytes | None:
+        """Return a whole message as a stream: LiteLLM's mocked models do not stream this API."""
+        blocks = body.get("content")
+        if body.get("type") != "message" or not isinstance(blocks, list):
+            return None
+        usage = body.get("usage") or {}
+        start = {**body, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 0}}
+        ended = {name: body.get(name) for name in ("stop_reason", "stop_sequence")}
+        events = [
+            {"type": "message_start", "message": start},
+            *(event for index, block in enumerate(blocks) for event in _block(index, block)),
+            {"type": "message_delta", "delta": ended, "usage": usage},
+            {"type": "message_stop"},
+        ]
+        return b"".join(_event(event) for event in events)
+
     def error_body(self, error: ErrorFacts, message: str, request_id: str) -> dict[str, Any]:
         kind = _ERROR_TYPES.get(error.status, "api_error")
         return {
@@ -64,8 +80,7 @@ class Messages(Dialect):
         }
 
     def error_event(self, error: ErrorFacts, message: str, request_id: str) -> bytes:
-        body = orjson.dumps(self.error_body(error, message, request_id))
-        return b"event: error\ndata: " + body + b"\n\n"
+        return _event(self.error_body(error, message, request_id))
 
     def _request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         named = body.get("metadata")
@@ -126,6 +141,21 @@ class MessageReader(StreamReader):
             self._counts |= {name: n for name, n in _counts(usage).items() if n}
             self.usage = _usage(self._counts)
         return event
+
+
+def _block(index: int, block: Any) -> list[dict[str, Any]]:
+    is_text = isinstance(block, dict) and block.get("type") == "text"
+    delta = {"type": "text_delta", "text": block["text"]} if is_text else None
+    start = {**block, "text": ""} if is_text else block
+    return [
+        {"type": "content_block_start", "index": index, "content_block": start},
+        *([{"type": "content_block_delta", "index": index, "delta": delta}] if delta else []),
+        {"type": "content_block_stop", "index": index},
+    ]
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (content["type"].encode(), orjson.dumps(content))
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:

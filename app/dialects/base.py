@@ -100,6 +100,10 @@ class Dialect(ABC):
     def stream_reader(self, request: ModelRequest) -> StreamReader:
         """Return the reader for one stream that answers ``request``."""
 
+    def events_of(self, body: Mapping[str, Any]) -> bytes | None:  # noqa: ARG002  # of most, none
+        """Return a whole answer as the stream that was asked for, where this API needs it."""
+        return None
+
     @abstractmethod
     def error_body(self, error: ErrorFacts, message: str, request_id: str) -> dict[str, Any]:
         """Return the JSON of an error in this API's shape."""

@@ -9,14 +9,39 @@ clean end without its API's last event for a complete answer.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Protocol
 
 from app.dialects.base import StreamReader, Usage
-from app.services.litellm_transport import Deadline, UpstreamAnswer
+from app.services.litellm_transport import Deadline
 from app.utils.exceptions import DrainingError, LiteLLMError, SolarisError
 from app.utils.sse import EventSplitter
 
 KEEPALIVE_S = 15.0
 KEEPALIVE_COMMENT = b": keep-alive\n\n"
+
+
+class ChunkSource(Protocol):
+    """Where the bytes come from: LiteLLM's answer."""
+
+    async def next_chunk(self, patience_s: float) -> bytes | None:
+        """Return the next bytes; b"" when they have ended, None after ``patience_s`` of silence."""
+
+    def close(self) -> None:
+        """Give up what has not come yet."""
+
+
+class WholeSource:
+    """Bytes that are all here already."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def next_chunk(self, patience_s: float) -> bytes | None:  # noqa: ARG002  # never silent
+        content, self._content = self._content, b""
+        return content
+
+    def close(self) -> None:
+        pass
 
 
 class AnswerStream(AsyncIterator[bytes]):
@@ -28,7 +53,7 @@ class AnswerStream(AsyncIterator[bytes]):
 
     def __init__(
         self,
-        answer: UpstreamAnswer,
+        answer: ChunkSource,
         reader: StreamReader,
         render_error: Callable[[SolarisError], bytes],
     ) -> None:

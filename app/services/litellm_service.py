@@ -20,7 +20,7 @@ from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
 from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
-from app.services.answer_stream import AnswerStream
+from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
 from app.services.call_metrics import CallMetrics
 from app.services.fallback import candidates, first_answer
@@ -221,15 +221,18 @@ class LiteLLMService:
         return hmac.new(self._pseudonym_key, user.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _stream(self, call: Call, answer: UpstreamAnswer) -> AnswerStream:
-        if not answer.is_event_stream:
-            answer.close()
-            raise LiteLLMError()
         dialect = call.request.dialect
+        source: ChunkSource = answer
+        if not answer.is_event_stream:
+            events = dialect.events_of(await _whole(answer))
+            if events is None:
+                raise LiteLLMError()
+            source = WholeSource(events)
 
         def render_error(error: SolarisError) -> bytes:
             return dialect.error_event(error, self._describe(error), call.request_id)
 
-        stream = AnswerStream(answer, dialect.stream_reader(call.request), render_error)
+        stream = AnswerStream(source, dialect.stream_reader(call.request), render_error)
         await stream.begin()
         return stream
 

@@ -118,7 +118,7 @@ class InsufficientQuotaError(SolarisError):
     status = 402
     type = "insufficient_quota"
     code = "insufficient_quota"
-    should_retry = False
+    should_retry: ClassVar[bool | None] = False
 
 
 class RateLimitedError(SolarisError):
@@ -154,7 +154,7 @@ class LiteLLMError(SolarisError):
     status = 502
     code = "upstream_error"
     # The whole chain was tried, and perhaps paid for: an SDK's own retries would triple that.
-    should_retry = False
+    should_retry: ClassVar[bool | None] = False
 
 
 class UpstreamRejectedError(LiteLLMError):
