@@ -28,7 +28,7 @@ from bench.contenders.base import (
 from bench.contenders.direct import Direct
 from bench.contenders.litellm import LiteLLM
 from bench.contenders.nginx import Nginx
-from bench.contenders.solaris import Solaris
+from bench.contenders.solaris import Earlier, Solaris
 from bench.machine import Cores, Machine, on_core
 from bench.options import Options, read_options
 from bench.results import Report, StreamsResult
@@ -102,6 +102,8 @@ class Run:
     def _start_all(self, place: Workplace, cleanup: ExitStack) -> list[Contender]:
         known = [Direct(), Nginx(), BareAiohttp(), Solaris(), LiteLLM(self._options.litellm)]
         chosen = [contender for contender in known if contender.name in self._options.names]
+        if self._options.earlier:
+            chosen.append(Earlier(self._options.earlier))
         return [it for it in chosen if self._starts(it, place, cleanup)]
 
     def _starts(self, contender: Contender, place: Workplace, cleanup: ExitStack) -> bool:
@@ -138,9 +140,9 @@ class Run:
 def _left_alone(contenders: list[Contender]) -> Solaris | None:
     """Stop all but this proxy, whose streams shall have the core to themselves, and return it."""
     for contender in contenders:
-        if not isinstance(contender, Solaris):
+        if contender.name != Solaris.name:
             contender.stop()
-    return next((it for it in contenders if isinstance(it, Solaris)), None)
+    return next((it for it in contenders if type(it) is Solaris), None)
 
 
 def _settings(options: Options, cores: Cores) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Options:
 
     names: tuple[str, ...]
     litellm: Path
+    earlier: Path | None
     calls: CallsPlan
     streams: tuple[StreamPlan, ...]
     stream_rounds: int
@@ -38,6 +39,7 @@ def read_options(arguments: list[str] | None = None) -> Options:
     return Options(
         names=tuple(name for name in NAMES if name in (given.only or NAMES)),
         litellm=given.litellm,
+        earlier=given.earlier,
         calls=CallsPlan(given.rounds, given.seconds, given.clients),
         streams=tuple(StreamPlan(count, given.chunks, given.ramp) for count in given.streams),
         stream_rounds=given.stream_rounds,
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--chunks", type=_count, default=100, help="of each stream, 20 a second")
     add("--ramp", type=_seconds, default=2.0, metavar="SECONDS", help="in which all streams begin")
     add("--litellm", type=_path, default=LITELLM, metavar="PATH", help="LiteLLM's executable")
+    add("--earlier", type=_path, metavar="DIR", help="another checkout, to measure beside this one")
     add("--json", type=_path, metavar="FILE", help="write every round there, too")
     add("--markdown", type=_path, metavar="FILE", help="write the table there, too")
     return parser

@@ -16,6 +16,8 @@ FULLY_BUSY = 0.95
 
 RATE_AIM = 20.0
 LATENCY_AIM = 2.5
+# What a new version may cost.
+EARLIER_AIM = 0.95
 FIRST_BYTE_AIM_S = 0.25
 MEMORY_AIM_KB = 60.0
 
@@ -203,6 +205,14 @@ class Report:
         proxy, litellm, bare = (by_name.get(it) for it in ("solaris", "litellm", "aiohttp"))
         rates = proxy.rate / litellm.rate if proxy and litellm and litellm.rate else None
         latencies = proxy.alone_p50_s / bare.alone_p50_s if proxy and bare else None
+        if (earlier := by_name.get("earlier")) and proxy:
+            yield Aim(
+                "requests/s, times the earlier version's",
+                proxy.rate / earlier.rate,
+                EARLIER_AIM,
+                "×",
+                is_floor=True,
+            )
         yield Aim("requests/s, times LiteLLM's", rates, RATE_AIM, "×", is_floor=True)
         yield Aim("p50 of one client, times bare aiohttp's", latencies, LATENCY_AIM, "×")
 

@@ -70,7 +70,7 @@ class CompletionReader(StreamReader):
         # Substring searches settle it for all but a few events of a stream.
         if b"[DONE]" in event and event_data(event).strip() == b"[DONE]":
             self.is_complete = True
-        elif b'"usage"' in event or b'"error"' in event:
+        elif b'"error"' in event or (b'"usage"' in event and not _has_no_usage(event)):
             return self._read_json(event)
         return event
 
@@ -126,6 +126,15 @@ def event_object(event: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _has_no_usage(event: bytes) -> bool:
+    """Tell whether the only usage in an event is a null, as in every chunk but OpenAI's last.
+
+    Inside a text the quotes would be escaped.
+    """
+    nulls = event.count(b'"usage":null') + event.count(b'"usage": null')
+    return nulls == event.count(b'"usage"')
 
 
 def _wants_usage(request: ModelRequest) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.utils.clock import Clock
@@ -63,7 +65,8 @@ class RedisLink:
                 self._url,
                 socket_connect_timeout=PATIENCE_S,
                 socket_timeout=PATIENCE_S,
-                retry=None,
+                # Its default is ten tries.
+                retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
             )
         return self._redis

@@ -28,9 +28,10 @@ class Solaris(Contender):
     name = "solaris"
     title = "IA SOLARIS Proxy"
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = PROJECT_ROOT, binary: Path | None = None) -> None:
         super().__init__()
-        self._binary = Path(sys.executable).with_name("solaris")
+        self._root = root
+        self._binary = binary or Path(sys.executable).with_name("solaris")
         self._postgres: Child | None = None
         self._database_url = ""
 
@@ -67,7 +68,7 @@ class Solaris(Contender):
             "DATABASE_URL": self._database_url,
             "LITELLM_BASE_URL": place.upstream_url,
             "LITELLM_MASTER_KEY": "sk-bench-master-key-of-one-run",
-            "LITELLM_CONFIG": str(PROJECT_ROOT / "database" / "litellm-config.yaml"),
+            "LITELLM_CONFIG": str(self._root / "database" / "litellm-config.yaml"),
             "SECRET_KEY": "bench-secret-key-of-one-run",
             "ADMIN_API_KEY": "sk-bench-admin-key-of-one-run",
             "WEBHOOK_SECRET": "bench-webhook-secret-of-one-run",
@@ -91,7 +92,7 @@ class Solaris(Contender):
         result = subprocess.run(
             [self._binary, *arguments],
             env={**passed_environment(), **self.environment(place)},
-            cwd=PROJECT_ROOT,
+            cwd=self._root,
             capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
@@ -100,3 +101,13 @@ class Solaris(Contender):
         if result.returncode != 0:
             raise StartError(f"solaris {' '.join(arguments)} failed:\n{result.stderr[-2000:]}")
         return result.stdout.strip()
+
+
+class Earlier(Solaris):
+    """Another checkout of this proxy, with an environment of its own (`make run` makes one)."""
+
+    name = "earlier"
+    title = "earlier version"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, root / ".venv" / "bin" / "solaris")
