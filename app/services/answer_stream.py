@@ -76,8 +76,9 @@ class AnswerStream(AsyncIterator[bytes]):
     def is_complete(self) -> bool:
         return self._reader.is_complete
 
-    def __aiter__(self) -> AnswerStream:
-        return self
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        # Not itself: that would be one more coroutine for each chunk.
+        return self._generator
 
     async def __anext__(self) -> bytes:
         return await anext(self._generator)
