@@ -76,7 +76,8 @@ class ErrorHandlers:
 
     def _plain(self, code: str, status: int) -> Response:
         kind = "invalid_request_error" if status < 500 else "server_error"
-        message = message_for(code, self._services.settings.locale)
+        locale, request_id = self._services.settings.locale, g.get("request_id", "-")
+        message = message_for(code, locale, request_id=request_id)
         return _answer(PlainError(status, kind, code), message)
 
 

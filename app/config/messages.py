@@ -28,7 +28,8 @@ MESSAGES: dict[str, dict[str, str]] = {
         "upstream_unavailable": "O serviço de IA está indisponível no momento. "
         "Tente de novo em alguns minutos.",
         "upstream_timeout": "O modelo demorou demais para responder. Tente de novo.",
-        "upstream_error": "O modelo devolveu uma resposta inválida ou incompleta. Tente de novo.",
+        "upstream_error": "O provedor do modelo não respondeu corretamente. Tente de novo; "
+        "se continuar, avise o administrador.",
         "database_unavailable": "O serviço não conseguiu verificar sua chave agora. "
         "Tente de novo em instantes.",
         "invalid_signature": "Assinatura inválida.",
@@ -36,7 +37,8 @@ MESSAGES: dict[str, dict[str, str]] = {
         "not_found": "Este endereço não existe.",
         "method_not_allowed": "Este endereço não aceita este método.",
         "http_error": "O pedido não pôde ser atendido.",
-        "internal_error": "Erro interno. Informe o código do pedido ao administrador.",
+        "internal_error": "Erro interno (pedido {request_id}). "
+        "Informe este código ao administrador.",
     },
     "en": {
         "invalid_api_key": "API key missing, unknown, expired or revoked. "
@@ -53,14 +55,16 @@ MESSAGES: dict[str, dict[str, str]] = {
         "draining": "The server is restarting. Send the message again.",
         "upstream_unavailable": "The AI service is unavailable. Try again in a few minutes.",
         "upstream_timeout": "The model took too long to answer. Try again.",
-        "upstream_error": "The model returned an invalid or incomplete answer. Try again.",
+        "upstream_error": "The model's provider did not answer properly. Try again; "
+        "if it goes on, tell your administrator.",
         "database_unavailable": "The service could not check your key just now. Try again shortly.",
         "invalid_signature": "Invalid signature.",
         "not_ready": "This service cannot store events yet. Send it again later.",
         "not_found": "This address does not exist.",
         "method_not_allowed": "This address does not accept this method.",
         "http_error": "The request could not be served.",
-        "internal_error": "Internal error. Give the request id to your administrator.",
+        "internal_error": "Internal error (request {request_id}). "
+        "Give this id to your administrator.",
     },
 }
 

@@ -20,7 +20,7 @@ class CompletionMetadata(TypedDict):
     litellm_status: int
     fallback_used: bool
     # Every model that was tried or left out, in order, and why.
-    path: list[dict[str, str | None]]
+    path: list[dict[str, str | int | None]]
     cache_hit: bool
     usage: Usage | None
     # Micro-USD; None while it is not known.
@@ -42,5 +42,5 @@ class Call:
     path: list[Step] = field(default_factory=list)
 
     @property
-    def steps(self) -> list[dict[str, str | None]]:
+    def steps(self) -> list[dict[str, str | int | None]]:
         return [step.as_dict() for step in self.path]

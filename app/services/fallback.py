@@ -45,9 +45,10 @@ class Step:
     model: str
     outcome: str
     reason: str | None = None
+    litellm_status: int | None = None
 
-    def as_dict(self) -> dict[str, str | None]:
-        return {"model": self.model, "outcome": self.outcome, "reason": self.reason}
+    def as_dict(self) -> dict[str, str | int | None]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def candidates(
@@ -105,7 +106,7 @@ async def first_answer(
             permit.succeeded()
         except SolarisError as error:
             _tell(permit, error)
-            path.append(Step(model.name, "failed", error.cause))
+            path.append(Step(model.name, "failed", error.cause, error.upstream_status))
             first_error = first_error or error
             if not _helps_to_go_on(error) or not has_time():
                 break

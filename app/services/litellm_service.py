@@ -199,6 +199,7 @@ class LiteLLMService:
         answer = await self._gateway.post(path, body, {**call.headers, **ids}, deadline)
         if answer.status != HTTPStatus.OK:
             error = error_for(answer.status, answer.headers, await answer.json())
+            error.upstream_status = answer.status
             if isinstance(error, UpstreamMisconfiguredError):
                 self._log.log_error(call.request_id, model.name, error.cause)
             raise error

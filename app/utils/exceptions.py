@@ -49,6 +49,8 @@ class SolarisError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.values = values
+        # LiteLLM's status, for the log.
+        self.upstream_status: int | None = None
         super().__init__(self.code)
 
     @property

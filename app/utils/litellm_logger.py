@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-Path = Sequence[Mapping[str, str | None]]
+Path = Sequence[Mapping[str, str | int | None]]
 
 
 class LiteLLMLogger:
