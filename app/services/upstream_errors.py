@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from app.utils.exceptions import (
     InsufficientQuotaError,
     LiteLLMError,
@@ -31,6 +33,7 @@ _LITELLM_TAIL = re.compile(
     r"fallback|LiteLLM Retried|Model: |API Base: |Messages: |You passed in|Traceback).*",
     re.DOTALL,
 )
+_QUOTED_JSON = re.compile(r"^(?:b')?(\{.*\})'?", re.DOTALL)
 _INTERNAL = re.compile(
     r"https?://|\bsk-|Bearer|/[\w.-]+/[\w./-]+|\b[0-9a-f]{32,}\b|[{}]", re.IGNORECASE
 )
@@ -89,9 +92,23 @@ def _safe_reason(message: Any) -> str | None:
     if not isinstance(message, str):
         return None
     reason = _LITELLM_TAIL.sub("", _LEADING_CLASSES.sub("", message.strip())).strip()
+    reason = _quoted_message(reason) or reason
     if not reason or len(reason) > MAX_REASON_LENGTH or _INTERNAL.search(reason):
         return None
     return " ".join(reason.split())
+
+
+def _quoted_message(reason: str) -> str | None:
+    """Return the message in a provider's whole JSON error, which LiteLLM quotes for some.
+
+    Seen as `{"error": {"message": …}}` and, from streams, as `b'{…}'`.
+    """
+    quoted = _QUOTED_JSON.search(reason)
+    try:
+        message = _field(orjson.loads(quoted[1]), "message") if quoted else None
+    except orjson.JSONDecodeError:
+        return None
+    return message if isinstance(message, str) else None
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
