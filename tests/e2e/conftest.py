@@ -37,7 +37,8 @@ LITELLM_START_TIMEOUT_S = 90.0
 
 @dataclass(frozen=True)
 class Stack:
-    """Real proxy, real LiteLLM; OpenAI's models reach ``provider``, the others are mocked."""
+    """Real proxy, real LiteLLM; OpenAI's and Anthropic's models reach ``provider``, Google's are
+    mocked by LiteLLM."""
 
     proxy: ProxyServer
     litellm: LiteLLMServer
@@ -79,6 +80,9 @@ def litellm(
             "OPENAI_API_KEY": "sk-provider-key-for-the-tests",
             "OPENAI_BASE_URL": f"{fake_provider.url}/v1",
             "OPENAI_API_BASE": f"{fake_provider.url}/v1",
+            "ANTHROPIC_API_KEY": "sk-ant-provider-key-for-the-tests",
+            "ANTHROPIC_API_BASE": fake_provider.url,
+            "ANTHROPIC_BASE_URL": fake_provider.url,
         },
     )
     _wait_until_ready(server)

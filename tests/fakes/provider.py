@@ -1,12 +1,14 @@
-"""An OpenAI that answers by what it is asked; LiteLLM talks to it as to the real one."""
+"""Providers that answer by what they are asked; LiteLLM talks to them as to the real ones."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 from aiohttp import web
 
+from tests.fakes import newer_apis
 from tests.fakes.litellm import Handler, sse
 
 TOOL_CALL = {
@@ -25,23 +27,49 @@ REFUSAL = "Invalid value for 'temperature': must be at most 2."
 
 
 def provider() -> Handler:
-    """Answer with a tool call, the size of an image, a refusal, or a greeting."""
+    """Answer with a tool call, the size of an image, a refusal, a failure, or a greeting."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
-        if request.path.endswith("/embeddings"):
-            return web.json_response(EMBEDDING)
-        if body.get("temperature", 0) > 2:
-            error = {"message": REFUSAL, "type": "invalid_request_error", "param": "temperature"}
-            return web.json_response({"error": {**error, "code": None}}, status=400)
-        message = _message(body)
-        if body.get("stream"):
-            return await _stream(request, body, message)
-        reason = "tool_calls" if "tool_calls" in message else "stop"
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        return web.json_response({**_head(body), "choices": [choice], "usage": USAGE})
+        if (failure := _failure(body)) is not None:
+            return failure
+        if "HANG" in json.dumps(body):
+            await asyncio.sleep(60)
+        return await _answer(request, body)
 
     return handler
+
+
+async def _answer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    if request.path.endswith("/embeddings"):
+        return web.json_response(EMBEDDING)
+    if "/messages" in request.path:
+        return await newer_apis.messages(request, body)
+    if request.path.endswith("/responses"):
+        return await newer_apis.responses(request, body)
+    return await _chat(request, body)
+
+
+async def _chat(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    if body.get("temperature", 0) > 2:
+        error = {"message": REFUSAL, "type": "invalid_request_error", "param": "temperature"}
+        return web.json_response({"error": {**error, "code": None}}, status=400)
+    message = _message(body)
+    if body.get("stream"):
+        return await _stream(request, body, message)
+    reason = "tool_calls" if "tool_calls" in message else "stop"
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    return web.json_response({**_head(body), "choices": [choice], "usage": USAGE})
+
+
+def _failure(body: dict[str, Any]) -> web.Response | None:
+    """Fail where the question says `FAIL 500`, or `FAIL 500 gpt-4o` and that model is asked."""
+    words = json.dumps(body, ensure_ascii=False).partition("FAIL ")[2].split('"')[0].split()
+    models = [word for word in words[1:] if word != "HANG"]
+    if not words or (models and body["model"] not in models):
+        return None
+    error = {"message": "de propósito", "type": "server_error", "param": None, "code": None}
+    return web.json_response({"type": "error", "error": error}, status=int(words[0]))
 
 
 def _message(body: dict[str, Any]) -> dict[str, Any]:
