@@ -37,6 +37,7 @@ _COUNTED = (
 class Messages(Dialect):
     path: ClassVar[str] = "/v1/messages"
     passed_headers = ("anthropic-version", "anthropic-beta")
+    is_free: ClassVar[bool] = False
 
     def parse(self, raw: bytes) -> ModelRequest:
         body = fields.parse_object(raw)
@@ -44,9 +45,12 @@ class Messages(Dialect):
         fields.require_count(body, "max_tokens")
         return self._request(body, len(raw))
 
-    def body_for(self, request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
+    def body_for(
+        self, request: ModelRequest, model: str, user: str | None, output_tokens: int | None
+    ) -> dict[str, Any]:
         named = {"metadata": {"user_id": user}} if user else {}
-        return {**request.fields, "model": model, **named}
+        capped = {} if output_tokens is None else {"max_tokens": output_tokens}
+        return {**request.fields, "model": model, **named, **capped}
 
     def usage_of(self, body: Mapping[str, Any]) -> Usage | None:
         usage = body.get("usage")
@@ -85,11 +89,13 @@ class Messages(Dialect):
     def _request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         named = body.get("metadata")
         passed = without_steering(body)
-        messages = passed["messages"]
+        pictures = fields.pictures(passed["messages"])
         needs = Needs(
-            vision=fields.has_image(messages),
+            images=pictures.number,
             tools=bool(passed.get("tools")),
-            text_bytes=max(0, size_bytes - fields.data_bytes(messages)),
+            text_bytes=max(0, size_bytes - pictures.size_bytes),
+            output_tokens=passed.get("max_tokens"),
+            is_free=self.is_free,
         )
         return ModelRequest(
             self,
@@ -105,6 +111,7 @@ class CountTokens(Messages):
     """The same request without a limit; the answer is a number."""
 
     path = "/v1/messages/count_tokens"
+    is_free = True
 
     def parse(self, raw: bytes) -> ModelRequest:
         body = fields.parse_object(raw)

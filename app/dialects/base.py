@@ -40,10 +40,16 @@ class Needs:
     """What a model must be able to do to answer a request."""
 
     mode: str = "chat"
-    vision: bool = False
+    images: int = 0
     tools: bool = False
-    # UTF-8 bytes of the body, pictures and files left out.
+    # UTF-8 bytes of the body, pictures left out.
     text_bytes: int = 0
+    # Answers asked for at once, and the longest that each may be; None: no limit of the caller's.
+    choices: int = 1
+    output_tokens: int | None = None
+    # What a model may think beyond that.
+    reasoning_tokens: int = 0
+    is_free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,11 @@ class Dialect(ABC):
         """Check a body's shape. Raises: InvalidRequestError, naming the field."""
 
     @abstractmethod
-    def body_for(self, request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
-        """Return the body that asks ``model`` on behalf of the pseudonym ``user``."""
+    def body_for(
+        self, request: ModelRequest, model: str, user: str | None, output_tokens: int | None
+    ) -> dict[str, Any]:
+        """Return the body that asks ``model`` on behalf of the pseudonym ``user``, for at most
+        ``output_tokens`` where the model writes any."""
 
     @abstractmethod
     def usage_of(self, body: Mapping[str, Any]) -> Usage | None:

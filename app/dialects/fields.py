@@ -6,15 +6,16 @@ A `messages: "abc"` was measured to cost LiteLLM 32 attempts before it said no.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import orjson
 
 from app.utils.exceptions import InvalidRequestError
 
-# Parts of a message that are sent as data, or as the address of some.
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
-_DATA_KEYS = frozenset({"url", "image_url", "data", "file_data"})
+# Where a part holds a picture, or its address.
+_DATA_KEYS = frozenset({"url", "image_url", "data"})
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -93,14 +94,22 @@ def without_nulls(body: dict[str, Any], *names: str) -> None:
             del body[name]
 
 
-def has_image(messages: object) -> bool:
-    """Tell whether any message has a picture among its parts."""
-    return any(part.get("type") in _IMAGE_TYPES for part in _parts(messages))
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures among the parts of messages, and their length in the body."""
+
+    number: int
+    size_bytes: int
 
 
-def data_bytes(messages: object) -> int:
-    """Return how much of the messages is pictures and files rather than text."""
-    return sum(_data_size(part) for part in _parts(messages))
+def pictures(messages: object) -> Pictures:
+    parts = [part for part in _parts(messages) if part.get("type") in _IMAGE_TYPES]
+    return Pictures(len(parts), sum(map(_data_size, parts)))
+
+
+def largest(body: dict[str, Any], *names: str) -> int | None:
+    """Return the largest of some counts that a body states, None where it states none."""
+    return max((body[name] for name in names if body.get(name)), default=None)
 
 
 def _parts(messages: object) -> Iterator[dict[str, Any]]:

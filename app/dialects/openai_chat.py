@@ -14,6 +14,8 @@ from app.dialects.steering import without_steering
 from app.utils.sse import event_data
 
 _CAPS = ("max_tokens", "max_completion_tokens")
+# What LiteLLM 1.106.2 adds to an Anthropic model's limit for `reasoning_effort: high`.
+REASONING_TOKENS = 4096
 
 
 class ChatCompletions(OpenAIErrors):
@@ -28,16 +30,21 @@ class ChatCompletions(OpenAIErrors):
 
     def request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         """Return the request that a checked body makes."""
-        messages = body.get("messages")
+        pictures = fields.pictures(body.get("messages"))
         needs = Needs(
-            vision=fields.has_image(messages),
+            images=pictures.number,
             tools=bool(body.get("tools") or body.get("functions")),
-            text_bytes=max(0, size_bytes - fields.data_bytes(messages)),
+            text_bytes=max(0, size_bytes - pictures.size_bytes),
+            choices=body.get("n") or 1,
+            output_tokens=fields.largest(body, *_CAPS),
+            reasoning_tokens=REASONING_TOKENS if body.get("reasoning_effort") else 0,
         )
         return completion_request(self, body, needs)
 
-    def body_for(self, request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
-        return completion_body(request, model, user)
+    def body_for(
+        self, request: ModelRequest, model: str, user: str | None, output_tokens: int | None
+    ) -> dict[str, Any]:
+        return completion_body(request, model, user, output_tokens)
 
     def usage_of(self, body: Mapping[str, Any]) -> Usage | None:
         return completion_usage(body.get("usage"))
@@ -56,7 +63,15 @@ class Completions(ChatCompletions):
         fields.require_text_or_list(body, "prompt")
         fields.check_objects(body, "stream_options")
         fields.check_counts(body, "n", "best_of", *_CAPS)
-        return completion_request(self, body, Needs(text_bytes=len(raw)))
+        prompt = body["prompt"]
+        # A list of texts asks for as many answers; a list of numbers is one text's tokens.
+        prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        needs = Needs(
+            text_bytes=len(raw),
+            choices=prompts * max(body.get("n") or 1, body.get("best_of") or 1),
+            output_tokens=fields.largest(body, *_CAPS),
+        )
+        return completion_request(self, body, needs)
 
 
 class CompletionReader(StreamReader):
@@ -93,8 +108,14 @@ def completion_request(dialect: OpenAIErrors, body: dict[str, Any], needs: Needs
     return ModelRequest(dialect, model, passed, bool(passed.get("stream")), user, needs)
 
 
-def completion_body(request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
+def completion_body(
+    request: ModelRequest, model: str, user: str | None, output_tokens: int | None
+) -> dict[str, Any]:
     body = {**request.fields, "model": model}
+    if output_tokens is not None:
+        # Under the name that the caller has used; `max_tokens` is what LiteLLM knows for all.
+        named = [name for name in _CAPS if name in body] or ["max_tokens"]
+        body |= dict.fromkeys(named, output_tokens)
     if user:
         body["user"] = user
     if request.is_stream:

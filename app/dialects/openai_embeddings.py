@@ -22,10 +22,16 @@ class Embeddings(OpenAIErrors):
         fields.refuse(body, "stream")
         passed = without_steering(body)
         model, user = passed.pop("model"), passed.pop("user", None)
-        needs = Needs(mode="embedding", text_bytes=len(raw))
+        needs = Needs(mode="embedding", text_bytes=len(raw), output_tokens=0)
         return ModelRequest(self, model, passed, user=user, needs=needs)
 
-    def body_for(self, request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
+    def body_for(
+        self,
+        request: ModelRequest,
+        model: str,
+        user: str | None,
+        output_tokens: int | None,  # noqa: ARG002  # it writes none
+    ) -> dict[str, Any]:
         return {**request.fields, "model": model, **({"user": user} if user else {})}
 
     def usage_of(self, body: Mapping[str, Any]) -> Usage | None:

@@ -34,16 +34,20 @@ class Responses(OpenAIErrors):
         passed = without_steering(body)
         fields.without_nulls(passed, "max_output_tokens")
         model, user = passed.pop("model"), passed.pop("user", None)
-        items = passed["input"]
+        pictures = fields.pictures(passed["input"])
         needs = Needs(
-            vision=fields.has_image(items),
+            images=pictures.number,
             tools=bool(passed.get("tools")),
-            text_bytes=max(0, len(raw) - fields.data_bytes(items)),
+            text_bytes=max(0, len(raw) - pictures.size_bytes),
+            output_tokens=passed.get("max_output_tokens"),
         )
         return ModelRequest(self, model, passed, bool(passed.get("stream")), user, needs)
 
-    def body_for(self, request: ModelRequest, model: str, user: str | None) -> dict[str, Any]:
-        return {**request.fields, "model": model, **({"user": user} if user else {})}
+    def body_for(
+        self, request: ModelRequest, model: str, user: str | None, output_tokens: int | None
+    ) -> dict[str, Any]:
+        body = {**request.fields, "model": model, **({"user": user} if user else {})}
+        return body | ({} if output_tokens is None else {"max_output_tokens": output_tokens})
 
     def usage_of(self, body: Mapping[str, Any]) -> Usage | None:
         return _usage(body.get("usage"))

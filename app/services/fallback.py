@@ -144,7 +144,7 @@ def _cannot(model: Model, needs: Needs) -> str | None:
     """Say what a model cannot do at all. Whether a text fits, its provider knows best."""
     if model.mode != needs.mode:
         return "wrong_mode"
-    if needs.vision and not model.supports_vision:
+    if needs.images and not model.supports_vision:
         return "no_vision"
     if needs.tools and not model.supports_function_calling:
         return "no_tools"

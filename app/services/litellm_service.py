@@ -209,7 +209,7 @@ class LiteLLMService:
 
     def _encoded(self, call: Call, model: Model) -> bytes:
         pseudonym = self._pseudonym(call.user) if call.user else None
-        body = call.request.dialect.body_for(call.request, model.name, pseudonym)
+        body = call.request.dialect.body_for(call.request, model.name, pseudonym, None)
         body |= {"disable_fallbacks": True, "num_retries": 0}
         try:
             return orjson.dumps(body)

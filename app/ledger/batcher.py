@@ -1,0 +1,113 @@
+"""One thread that gathers the ledger's operations into micro-batches.
+
+While one batch commits, the next one gathers, so that a call costs less the more there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.ledger.book import Operation, Outcome
+from app.utils.exceptions import DatabaseUnavailableError, OverloadedError, SolarisError
+
+logger = logging.getLogger("ledger")
+
+MAX_BATCH = 256
+# Beyond this the database is far behind; callers hear so instead of waiting.
+MAX_WAITING = 8192
+
+Apply = Callable[[Sequence[Operation]], list[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    operation: Operation
+    future: asyncio.Future[Outcome]
+
+
+class LedgerBatcher:
+    """Operations in, outcomes out; in the order in which they came."""
+
+    def __init__(self, apply: Apply) -> None:
+        self._apply = apply
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._thread: threading.Thread | None = None
+        self.batches = 0
+        self.operations = 0
+
+    def open(self) -> None:
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop when what waits is done. Blocks."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    async def run(self, operation: Operation) -> Outcome:
+        """Return the outcome, when it is committed.
+
+        Raises: DatabaseUnavailableError, after which it may or may not have happened: every
+        operation may be sent again.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():
+                raise DatabaseUnavailableError(retry_after_s=1)
+            if len(self._waiting) >= MAX_WAITING:
+                raise OverloadedError(retry_after_s=1)
+            self._waiting.append(_Waiting(operation, future))
+            self._changed.notify()
+        return await future
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            outcomes = self._outcomes([waiting.operation for waiting in batch])
+            self.batches += 1
+            self.operations += len(batch)
+            _tell(batch, outcomes)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Wait for work and take it; nothing, when the thread is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closing)
+            size = min(len(self._waiting), MAX_BATCH)
+            return [self._waiting.popleft() for _ in range(size)]
+
+    def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome] | SolarisError:
+        try:
+            return self._apply(operations)
+        except SolarisError as error:
+            return error
+        except Exception:
+            # Nobody may wait for ever for a thread that has died.
+            logger.exception("ledger_batch_failed")
+            return DatabaseUnavailableError(retry_after_s=1)
+
+
+def _tell(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> None:
+    """Wake those who wait, each loop once: a call into a loop costs more than a result."""
+    loop = batch[0].future.get_loop()
+    loop.call_soon_threadsafe(_resolve, batch, outcomes)
+
+
+def _resolve(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> None:
+    for index, waiting in enumerate(batch):
+        if waiting.future.done():
+            continue
+        if isinstance(outcomes, SolarisError):
+            waiting.future.set_exception(outcomes)
+        else:
+            waiting.future.set_result(outcomes[index])

@@ -1,0 +1,223 @@
+"""The ledger in Postgres: a batch of operations is one transaction.
+
+Rows are locked in the order of their keys, holds before lines: two processes' batches deadlocked
+without it. Only this module knows the ledger's SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg2
+from psycopg2.extras import execute_values
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.ledger.book import (
+    Book,
+    Entry,
+    Hold,
+    HoldState,
+    Line,
+    LineKey,
+    Operation,
+    Outcome,
+    Spend,
+    keys_of,
+)
+from app.ledger.rules import Budget
+from app.utils.exceptions import DatabaseUnavailableError
+
+_HOLD_COLUMNS = (
+    "request_id, state, model, user_id, team_id, key_id, entries, held, checkpoint, posted,"
+    " is_estimated, expires_at"
+)
+
+LOCK_HOLDS = f"""
+    SELECT {_HOLD_COLUMNS} FROM holds
+    WHERE request_id = ANY(%s) ORDER BY request_id FOR UPDATE
+"""  # noqa: S608  # names only
+OPEN_LINES = """
+    INSERT INTO budget_lines (budget_id, subject, period_start)
+    VALUES %s ON CONFLICT DO NOTHING
+"""
+LOCK_LINES = """
+    SELECT line.budget_id, line.subject, line.period_start, line.posted, line.pending
+    FROM budget_lines AS line JOIN (VALUES %s) AS wanted (budget_id, subject, period_start)
+      ON line.budget_id = wanted.budget_id
+     AND line.subject = wanted.subject
+     AND line.period_start = wanted.period_start
+    ORDER BY line.budget_id, line.subject, line.period_start FOR UPDATE OF line
+"""
+SAVE_LINES = """
+    UPDATE budget_lines AS line SET posted = new.posted, pending = new.pending
+    FROM (VALUES %s) AS new (budget_id, subject, period_start, posted, pending)
+    WHERE line.budget_id = new.budget_id
+      AND line.subject = new.subject
+      AND line.period_start = new.period_start
+"""
+SAVE_HOLDS = f"""
+    INSERT INTO holds ({_HOLD_COLUMNS}) VALUES %s
+    ON CONFLICT (request_id) DO UPDATE SET
+      state = excluded.state, model = excluded.model, entries = excluded.entries,
+      held = excluded.held, checkpoint = excluded.checkpoint, posted = excluded.posted,
+      is_estimated = excluded.is_estimated, expires_at = excluded.expires_at
+"""  # noqa: S608  # names only
+EXPIRED = """
+    SELECT request_id FROM holds WHERE state = 'pending' AND expires_at < %s
+    ORDER BY request_id LIMIT %s
+"""
+BUDGETS = """
+    SELECT id, scope, subject, metric, period, limit_amount, mode FROM budgets WHERE is_active
+"""
+RETRY_AFTER_S = 5.0
+LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
+SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint)"
+
+
+class LedgerStore:
+    """Blocking; for the ledger's own thread and for the command line.
+
+    Every method raises DatabaseUnavailableError while Postgres is away.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Any = None
+        # Lines that are known to be there, so that they are not opened again for every call.
+        self._opened: set[LineKey] = set()
+
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Run the operations in their order, all in one transaction; return their outcomes."""
+        with self._cursor() as cursor:
+            book = Book(holds=_lock_holds(cursor, operations))
+            keys = keys_of(operations, book.holds)
+            self._open_lines(cursor, keys)
+            book.lines = _lock_lines(cursor, keys)
+            outcomes = [book.run(operation) for operation in operations]
+            _save(cursor, book)
+        self._opened.update(keys)
+        return outcomes
+
+    def expired(self, now: datetime, at_most: int) -> list[str]:
+        """Return holds that nobody looks after any more."""
+        with self._cursor() as cursor:
+            cursor.execute(EXPIRED, (now, at_most))
+            return [request_id for (request_id,) in cursor.fetchall()]
+
+    def budgets(self) -> list[Budget]:
+        with self._cursor() as cursor:
+            cursor.execute(BUDGETS)
+            return [Budget(*row) for row in cursor.fetchall()]
+
+    def _open_lines(self, cursor: Any, keys: Sequence[LineKey]) -> None:
+        if missing := [key for key in keys if key not in self._opened]:
+            execute_values(cursor, OPEN_LINES, missing, page_size=len(missing))
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """One transaction, on a connection that is kept: asking whether it lives costs a trip."""
+        try:
+            connection = self._connected()
+            with connection.cursor() as cursor:
+                yield cursor
+            connection.commit()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError) as fault:
+            self.close()
+            raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+        except BaseException:
+            self.close()
+            raise
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            try:
+                self._connection = self._engine.raw_connection()
+            except DBAPIError as fault:
+                raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+        return self._connection
+
+    def close(self) -> None:
+        """Give the connection up; what was not committed is undone by Postgres."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.invalidate()
+            connection.close()
+
+
+def _lock_holds(cursor: Any, operations: Iterable[Operation]) -> dict[str, Hold]:
+    ids = sorted({operation.request_id for operation in operations})
+    cursor.execute(LOCK_HOLDS, (ids,))
+    return {row[0]: _hold(row) for row in cursor.fetchall()}
+
+
+def _lock_lines(cursor: Any, keys: Sequence[LineKey]) -> dict[LineKey, Line]:
+    if not keys:
+        return {}
+    rows = execute_values(
+        cursor, LOCK_LINES, keys, template=LINE_TEMPLATE, page_size=len(keys), fetch=True
+    )
+    return {(budget, subject, start): Line(*sums) for budget, subject, start, *sums in rows}
+
+
+def _save(cursor: Any, book: Book) -> None:
+    if lines := [
+        (*key, book.lines[key].posted, book.lines[key].pending) for key in book.changed_lines
+    ]:
+        execute_values(cursor, SAVE_LINES, lines, template=SAVE_LINE_TEMPLATE, page_size=len(lines))
+    if holds := [_row(book.holds[request_id]) for request_id in book.changed_holds]:
+        execute_values(cursor, SAVE_HOLDS, holds, page_size=len(holds))
+
+
+def _hold(row: Sequence[Any]) -> Hold:
+    """Return the hold of a row of `_HOLD_COLUMNS`."""
+    (request_id, state, model, user, team, key, entries, held, checkpoint, posted, *rest) = row
+    is_estimated, expires_at = rest
+    return Hold(
+        request_id,
+        model,
+        user,
+        team,
+        key,
+        tuple(
+            Entry((budget, subject, datetime.fromisoformat(start)), metric, amount)
+            for budget, subject, start, metric, amount in entries
+        ),
+        Spend(*held),
+        expires_at,
+        HoldState(state),
+        Spend(*checkpoint) if checkpoint else None,
+        Spend(*posted),
+        is_estimated,
+    )
+
+
+def _row(hold: Hold) -> tuple[Any, ...]:
+    entries = [
+        [budget, subject, start.astimezone(UTC).isoformat(), entry.metric, entry.held]
+        for entry in hold.entries
+        for budget, subject, start in (entry.key,)
+    ]
+    return (
+        hold.request_id,
+        hold.state.value,
+        hold.model,
+        hold.user_id,
+        hold.team_id,
+        hold.key_id,
+        orjson.dumps(entries).decode(),
+        _json(hold.spend),
+        _json(hold.checkpoint) if hold.checkpoint else None,
+        _json(hold.posted),
+        hold.is_estimated,
+        hold.expires_at,
+    )
+
+
+def _json(spend: Spend) -> str:
+    return orjson.dumps([spend.tokens, spend.cost_micro_usd, spend.requests]).decode()

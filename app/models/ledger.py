@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+
+class Team(Base):
+    """A department."""
+
+    __tablename__ = "teams"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class User(Base):
+    """A person; appears when a trusted key first names them."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str | None] = mapped_column(Text)
+    email: Mapped[str | None] = mapped_column(Text)
+    team_id: Mapped[str | None] = mapped_column(Text)
+    first_seen_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+
+
+class BudgetRow(Base):
+    """A limit: of whom, in what, for how long."""
+
+    __tablename__ = "budgets"
+    __table_args__ = (
+        CheckConstraint("scope IN ('global', 'team', 'user', 'key', 'model')", name="scope"),
+        CheckConstraint("metric IN ('tokens', 'cost', 'requests')", name="metric"),
+        CheckConstraint("period IN ('minute', 'hour', 'day', 'week', 'month')", name="period"),
+        CheckConstraint("mode IN ('enforce', 'shadow')", name="mode"),
+        CheckConstraint("limit_amount >= 0", name="limit"),
+        UniqueConstraint("scope", "subject", "metric", "period", name="uq_budgets_place"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    scope: Mapped[str] = mapped_column(Text)
+    # "" for the global scope; "*" for everyone in a scope who has none of their own.
+    subject: Mapped[str] = mapped_column(Text)
+    metric: Mapped[str] = mapped_column(Text)
+    period: Mapped[str] = mapped_column(Text)
+    # Tokens, micro-USD or requests.
+    limit_amount: Mapped[int] = mapped_column(BigInteger)
+    mode: Mapped[str] = mapped_column(Text, server_default="enforce")
+    # A default of the configuration that was taken away stays as a row, so that it does not return.
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now(), index=True
+    )
+
+
+class LineRow(Base):
+    """What is posted and pending on one budget, for one subject, in one period."""
+
+    __tablename__ = "budget_lines"
+    __table_args__ = (
+        CheckConstraint("posted >= 0", name="posted"),
+        CheckConstraint("pending >= 0", name="pending"),
+    )
+
+    budget_id: Mapped[int] = mapped_column(ForeignKey("budgets.id"), primary_key=True)
+    subject: Mapped[str] = mapped_column(Text, primary_key=True)
+    period_start: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    posted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    pending: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class HoldRow(Base):
+    """One call's claim on budgets, and what became of it."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'settled', 'released', 'expired')", name="state"),
+        # What the sweeper looks for.
+        Index(
+            "ix_holds_expiring",
+            "expires_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
+    request_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[str | None] = mapped_column(Text)
+    team_id: Mapped[str | None] = mapped_column(Text)
+    key_id: Mapped[str | None] = mapped_column(Text)
+    # [[budget id, subject, period's start, metric, amount], …]
+    entries: Mapped[list[Any]] = mapped_column(JSONB)
+    # [tokens, micro-USD, requests] each; a checkpoint only where there was one.
+    held: Mapped[list[Any]] = mapped_column(JSONB)
+    checkpoint: Mapped[list[Any] | None] = mapped_column(JSONB)
+    posted: Mapped[list[Any]] = mapped_column(JSONB)
+    is_estimated: Mapped[bool] = mapped_column(server_default=text("false"))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

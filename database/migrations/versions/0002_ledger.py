@@ -1,0 +1,117 @@
+"""People, budgets, holds"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0002"
+down_revision = "0001"
+
+
+def _moment(name: str) -> sa.Column[sa.DateTime]:
+    return sa.Column(
+        name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+    )
+
+
+def upgrade() -> None:
+    op.create_table(
+        "teams",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        _moment("created_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_teams")),
+    )
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text()),
+        sa.Column("email", sa.Text()),
+        sa.Column("team_id", sa.Text()),
+        _moment("first_seen_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+    )
+    _create_budgets()
+    op.create_table(
+        "budget_lines",
+        sa.Column("budget_id", sa.BigInteger(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("period_start", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("posted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("pending", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.CheckConstraint("posted >= 0", name=op.f("ck_budget_lines_posted")),
+        sa.CheckConstraint("pending >= 0", name=op.f("ck_budget_lines_pending")),
+        sa.ForeignKeyConstraint(
+            ["budget_id"], ["budgets.id"], name=op.f("fk_budget_lines_budget_id_budgets")
+        ),
+        sa.PrimaryKeyConstraint(
+            "budget_id", "subject", "period_start", name=op.f("pk_budget_lines")
+        ),
+    )
+    _create_holds()
+
+
+def _create_budgets() -> None:
+    op.create_table(
+        "budgets",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("metric", sa.Text(), nullable=False),
+        sa.Column("period", sa.Text(), nullable=False),
+        sa.Column("limit_amount", sa.BigInteger(), nullable=False),
+        sa.Column("mode", sa.Text(), server_default="enforce", nullable=False),
+        sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        _moment("created_at"),
+        _moment("updated_at"),
+        sa.CheckConstraint(
+            "scope IN ('global', 'team', 'user', 'key', 'model')", name=op.f("ck_budgets_scope")
+        ),
+        sa.CheckConstraint(
+            "metric IN ('tokens', 'cost', 'requests')", name=op.f("ck_budgets_metric")
+        ),
+        sa.CheckConstraint(
+            "period IN ('minute', 'hour', 'day', 'week', 'month')", name=op.f("ck_budgets_period")
+        ),
+        sa.CheckConstraint("mode IN ('enforce', 'shadow')", name=op.f("ck_budgets_mode")),
+        sa.CheckConstraint("limit_amount >= 0", name=op.f("ck_budgets_limit")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_budgets")),
+        sa.UniqueConstraint("scope", "subject", "metric", "period", name="uq_budgets_place"),
+    )
+    op.create_index(op.f("ix_budgets_updated_at"), "budgets", ["updated_at"])
+
+
+def _create_holds() -> None:
+    op.create_table(
+        "holds",
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text()),
+        sa.Column("team_id", sa.Text()),
+        sa.Column("key_id", sa.Text()),
+        sa.Column("entries", postgresql.JSONB(), nullable=False),
+        sa.Column("held", postgresql.JSONB(), nullable=False),
+        sa.Column("checkpoint", postgresql.JSONB()),
+        sa.Column("posted", postgresql.JSONB(), nullable=False),
+        sa.Column("is_estimated", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        _moment("created_at"),
+        sa.CheckConstraint(
+            "state IN ('pending', 'settled', 'released', 'expired')", name=op.f("ck_holds_state")
+        ),
+        sa.PrimaryKeyConstraint("request_id", name=op.f("pk_holds")),
+    )
+    op.create_index(
+        "ix_holds_expiring",
+        "holds",
+        ["expires_at"],
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+
+
+def downgrade() -> None:
+    for table in ("holds", "budget_lines", "budgets", "users", "teams"):
+        op.drop_table(table)
