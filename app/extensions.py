@@ -17,7 +17,9 @@ from werkzeug.local import LocalProxy
 
 from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
+from app.config.quota_messages import Shortage, quota_message
 from app.config.settings import PROJECT_ROOT, Settings
+from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.access_service import AccessService
 from app.services.health_service import HealthService
@@ -29,8 +31,9 @@ from app.services.litellm_transport import LiteLLMTransport
 from app.services.readiness_service import ReadinessService
 from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
+from app.services.token_service import TokenService
 from app.utils.clock import Clock, SystemClock
-from app.utils.exceptions import SolarisError
+from app.utils.exceptions import InsufficientQuotaError, SolarisError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -49,6 +52,7 @@ class Services:
     catalog: Catalog
     access: AccessService
     health: HealthService
+    tokens: TokenService
     litellm: LiteLLMService
     readiness: ReadinessService
     # None without Redis.
@@ -57,6 +61,7 @@ class Services:
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
         await self.access.open()
+        await self.tokens.open()
         await self.litellm.open()
         if self.shared_health is not None:
             await self.shared_health.open(self.health)
@@ -66,11 +71,15 @@ class Services:
             await self.shared_health.close()
         await self.access.close()
         await self.litellm.close()
+        # Last: what the others give up is still to be settled.
+        await self.tokens.close()
 
 
 def describe(error: SolarisError, locale: str) -> str:
     """Return the sentence that a person reads about ``error``."""
     values = error.values
+    if isinstance(error, InsufficientQuotaError) and values:
+        return quota_message(locale, cast("Shortage", values))
     if (detail := getattr(error, "detail", None)) and error.code == "invalid_request_error":
         return message_for(error.code, locale, detail=detail_for(detail, locale, **values))
     return message_for(error.code, locale, **values)
@@ -106,11 +115,15 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     store = KeyStore(engine)
     shared = _shared_health(settings, catalog, clock)
     health = HealthService(catalog.health, clock, shared)
+    tokens_service = TokenService(
+        settings.budgets, catalog, LedgerStore(engine), LedgerStore(engine), clock
+    )
     litellm_service = LiteLLMService(
         settings,
         catalog,
         LiteLLMGateway(LiteLLMTransport(settings.litellm), health, settings.litellm),
         health,
+        tokens_service,
         clock,
         lambda error: describe(error, settings.locale),
     )
@@ -119,6 +132,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         catalog,
         AccessService(store, KeyCache(store, clock), settings.security, clock),
         health,
+        tokens_service,
         litellm_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
@@ -142,5 +156,6 @@ def _current() -> Services:
 settings = cast("Settings", LocalProxy(lambda: _current().settings))
 catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
+tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

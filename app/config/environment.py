@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -53,6 +54,15 @@ class Environment:
             self._problem(name, "must be a number of seconds")
             return default
         return value if self._within(name, value, low, high) else default
+
+    def timezone(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self._problem(name, "must be the name of a time zone, such as America/Sao_Paulo")
+            return default
+        return value
 
     def flag(self, name: str, *, default: bool) -> bool:
         raw = self._raw(name).lower()

@@ -65,6 +65,17 @@ class LiteLLMSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    # Budgets of a day, a week or a month begin and end there.
+    timezone: str = "America/Sao_Paulo"
+    # While Postgres is away: refuse everything (strict), or serve under a small lease (lenient).
+    mode: str = "strict"
+    quota_status: int = 402
+    # Calls at once of one named person; 0 is no limit.
+    user_concurrency: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class SecuritySettings:
     secret_key: str = field(default=DEVELOPMENT_SECRET_KEY, repr=False)
     admin_api_key: str | None = field(default=None, repr=False)
@@ -85,6 +96,7 @@ class Settings:
     redis: RedisSettings = field(default_factory=RedisSettings)
     litellm: LiteLLMSettings = field(default_factory=LiteLLMSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
+    budgets: BudgetSettings = field(default_factory=BudgetSettings)
 
     @property
     def is_production(self) -> bool:
@@ -110,6 +122,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         redis=RedisSettings(url=_redis_url(env)),
         litellm=_litellm(env),
         security=_security(env),
+        budgets=_budgets(env),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -173,6 +186,14 @@ def _security(env: Environment) -> SecuritySettings:
         # A previous secret without a current one is a mistake, and verifies nothing.
         webhook_secrets=tuple(secret for secret in (current, previous) if current and secret),
         openwebui_jwt_secret=env.secret("OPENWEBUI_JWT_SECRET"),
+    )
+
+
+def _budgets(env: Environment) -> BudgetSettings:
+    defaults = BudgetSettings()
+    return BudgetSettings(
+        timezone=env.timezone("TIMEZONE", defaults.timezone),
+        quota_status=int(env.choice("QUOTA_STATUS", "402", ("402", "429"))),
     )
 
 

@@ -133,6 +133,7 @@ class MessageReader(StreamReader):
 
     def read(self, event: bytes) -> bytes:
         if b"content_block_delta" in event[:40]:  # nearly every event of a stream
+            self.count(event)
             return event
         content = event_object(event)
         kind = content.get("type")

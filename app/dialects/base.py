@@ -21,6 +21,11 @@ class ErrorFacts(Protocol):
     def code(self) -> str: ...
 
 
+# Of text: few tokens are longer, and most are of four.
+LONG_TOKEN_BYTES = 16
+BYTES_PER_TOKEN = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one call, in one meaning for every provider."""
@@ -70,13 +75,24 @@ class StreamReader(ABC):
     """Watches the events of one streamed answer.
 
     ``usage`` is what was last said of it; ``is_complete`` tells that the answer's proper end has
-    come, ``has_failed`` that the upstream has given it up.
+    come, ``has_failed`` that the upstream has given it up. ``received_tokens`` is how much came,
+    for an answer of which nobody ever says it.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.received_tokens = 0
+        self._shortest_event = 1 << 30
         self.is_complete = False
         self.has_failed = False
+
+    def count(self, event: bytes) -> None:
+        """Count an event that holds part of the answer: a token, more where it is longer than the
+        shortest one by more than a token is."""
+        size = len(event)
+        self._shortest_event = min(self._shortest_event, size)
+        extra = size - self._shortest_event
+        self.received_tokens += 1 if extra <= LONG_TOKEN_BYTES else extra // BYTES_PER_TOKEN
 
     @abstractmethod
     def read(self, event: bytes) -> bytes:

@@ -87,6 +87,8 @@ class CompletionReader(StreamReader):
             self.is_complete = True
         elif b'"error"' in event or (b'"usage"' in event and not _has_no_usage(event)):
             return self._read_json(event)
+        else:
+            self.count(event)
         return event
 
     def _read_json(self, event: bytes) -> bytes:

@@ -68,6 +68,7 @@ class ResponseReader(StreamReader):
 
     def read(self, event: bytes) -> bytes:
         if b".delta" in event[:80]:  # nearly every event of a stream
+            self.count(event)
             return event
         content = event_object(event)
         kind = content.get("type")

@@ -6,6 +6,7 @@ without it. Only this module knows the ledger's SQL.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app.config.catalog import Limit
 from app.ledger.book import (
     Book,
     Entry,
@@ -75,6 +77,10 @@ EXPIRED = """
 BUDGETS = """
     SELECT id, scope, subject, metric, period, limit_amount, mode FROM budgets WHERE is_active
 """
+ADD_BUDGETS = """
+    INSERT INTO budgets (scope, subject, metric, period, limit_amount, mode)
+    VALUES %s ON CONFLICT ON CONSTRAINT uq_budgets_place DO NOTHING
+"""
 RETRY_AFTER_S = 5.0
 LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
 SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint)"
@@ -89,6 +95,8 @@ class LedgerStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Any = None
+        # One transaction at a time on the one connection.
+        self._lock = threading.Lock()
         # Lines that are known to be there, so that they are not opened again for every call.
         self._opened: set[LineKey] = set()
 
@@ -115,6 +123,22 @@ class LedgerStore:
             cursor.execute(BUDGETS)
             return [Budget(*row) for row in cursor.fetchall()]
 
+    def add_missing(self, limits: Iterable[Limit]) -> None:
+        """Make the configuration's limits budgets, unless they were changed or taken away here."""
+        rows = [
+            (
+                "model" if it.model else "global",
+                it.model or "",
+                it.metric,
+                it.period,
+                it.limit,
+                it.mode,
+            )
+            for it in limits
+        ]
+        with self._cursor() as cursor:
+            execute_values(cursor, ADD_BUDGETS, rows)
+
     def _open_lines(self, cursor: Any, keys: Sequence[LineKey]) -> None:
         if missing := [key for key in keys if key not in self._opened]:
             execute_values(cursor, OPEN_LINES, missing, page_size=len(missing))
@@ -122,17 +146,18 @@ class LedgerStore:
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
         """One transaction, on a connection that is kept: asking whether it lives costs a trip."""
-        try:
-            connection = self._connected()
-            with connection.cursor() as cursor:
-                yield cursor
-            connection.commit()
-        except (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError) as fault:
-            self.close()
-            raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
-        except BaseException:
-            self.close()
-            raise
+        with self._lock:
+            try:
+                connection = self._connected()
+                with connection.cursor() as cursor:
+                    yield cursor
+                connection.commit()
+            except (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError) as fault:
+                self.close()
+                raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+            except BaseException:
+                self.close()
+                raise
 
     def _connected(self) -> Any:
         if self._connection is None:

@@ -13,6 +13,7 @@ from app.dialects.openai_chat import CHAT, COMPLETIONS
 from app.dialects.openai_embeddings import EMBEDDINGS
 from app.dialects.openai_responses import RESPONSES
 from app.extensions import catalog, litellm
+from app.ledger.rules import Payer
 from app.routes.access import current_caller, requires_key
 from app.services.answer_stream import AnswerStream
 from app.services.call import CompletionMetadata
@@ -95,6 +96,7 @@ async def _call_model(dialect: Dialect) -> Response:
         asked,
         request_id=g.request_id,
         user=caller.subject,
+        payer=Payer(caller.user_id, caller.team, caller.key_name),
         allowed_models=caller.allowed_models,
         headers={name: value for name, value in sent.items() if value},
     )

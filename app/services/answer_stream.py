@@ -73,6 +73,10 @@ class AnswerStream(AsyncIterator[bytes]):
         return self._reader.usage
 
     @property
+    def received_tokens(self) -> int:
+        return self._reader.received_tokens
+
+    @property
     def is_complete(self) -> bool:
         return self._reader.is_complete
 

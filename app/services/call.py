@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from app.dialects.base import ModelRequest, Usage
+from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream
 from app.services.fallback import Step
 
@@ -39,7 +40,14 @@ class Call:
     user: str | None
     started_at_s: float
     headers: Mapping[str, str]
+    payer: Payer
     path: list[Step] = field(default_factory=list)
+
+    @property
+    def attempt_id(self) -> str:
+        """Return the id of the next attempt's hold: each has one of its own."""
+        attempts = sum(step.outcome == "failed" for step in self.path)
+        return f"{self.request_id}.{attempts + 1}" if attempts else self.request_id
 
     @property
     def steps(self) -> list[dict[str, str | int | None]]:

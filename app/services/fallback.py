@@ -21,6 +21,7 @@ from app.utils.exceptions import (
     ModelNotFoundError,
     RateLimitedError,
     SolarisError,
+    TooManyRequestsError,
 )
 
 # Bytes of text to a token, on the small side: a model is left out only where the text is sure not
@@ -153,7 +154,7 @@ def _cannot(model: Model, needs: Needs) -> str | None:
 
 def _tell(permit: Permit, error: SolarisError) -> None:
     """Tell the model's health what happened, unless it says nothing of the model."""
-    if isinstance(error, RateLimitedError):
+    if _is_providers_limit(error):
         permit.rate_limited(error.retry_after_s)
     elif _is_models_fault(error):
         permit.failed(error.cause)
@@ -167,8 +168,12 @@ def _is_models_fault(error: SolarisError) -> bool:
     )
 
 
+def _is_providers_limit(error: SolarisError) -> bool:
+    return isinstance(error, RateLimitedError) and not isinstance(error, TooManyRequestsError)
+
+
 def _helps_to_go_on(error: SolarisError) -> bool:
-    return isinstance(error, RateLimitedError) or _is_models_fault(error)
+    return _is_providers_limit(error) or _is_models_fault(error)
 
 
 def _nobody(refusals: list[Refusal]) -> SolarisError:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +21,7 @@ from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
 from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
+from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
 from app.services.call_metrics import CallMetrics
@@ -28,21 +30,24 @@ from app.services.health_service import HealthService, ModelStatus
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_transport import Deadline, UpstreamAnswer
 from app.services.model_info import ModelInfo, model_info
+from app.services.token_service import Hold, TokenService, cost_of
 from app.services.upstream_errors import error_for
 from app.utils.clock import Clock
 from app.utils.exceptions import (
     InvalidRequestError,
     LiteLLMError,
+    LiteLLMUnreachableError,
     SolarisError,
     UpstreamMisconfiguredError,
 )
-from app.utils.helpers import calculate_cost, generate_request_id
+from app.utils.helpers import generate_request_id
 from app.utils.litellm_logger import LiteLLMLogger
 
 __all__ = ["LiteLLMService", "ModelInfo", "ModelStatus"]
 
 PROBE_TIMEOUT_S = 5.0
 CLIENT_LEFT = 499
+FREE = Usage(0, 0)
 BEST_FIRST = (
     ModelStatus.HEALTHY,
     ModelStatus.RATE_LIMITED,
@@ -52,8 +57,16 @@ BEST_FIRST = (
 # Only on answers from LiteLLM's cache.
 CACHE_HIT_HEADER = "x-litellm-cache-key"
 
-# A model's answer as it comes: its head, and its body or the stream of it.
-Opened = tuple[UpstreamAnswer, dict[str, Any] | AnswerStream]
+NOBODY = Payer(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model's answer as it comes: what is held for it, its head, and its body or the stream."""
+
+    hold: Hold
+    answer: UpstreamAnswer
+    body: dict[str, Any] | AnswerStream
 
 
 class LiteLLMService:
@@ -65,6 +78,7 @@ class LiteLLMService:
         catalog: Catalog,
         gateway: LiteLLMGateway,
         health: HealthService,
+        tokens: TokenService,
         clock: Clock,
         describe: Callable[[SolarisError], str],
     ) -> None:
@@ -73,6 +87,7 @@ class LiteLLMService:
         self._catalog = catalog
         self._gateway = gateway
         self._health = health
+        self._tokens = tokens
         self._clock = clock
         self._describe = describe
         self._log = LiteLLMLogger()
@@ -115,34 +130,37 @@ class LiteLLMService:
         *,
         request_id: str,
         user: str | None = None,
+        payer: Payer = NOBODY,
         allowed_models: frozenset[str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request to the first model of its chain that answers; return (body, status,
         metadata). A streamed body is an AnswerStream, whose metadata are complete when it ends.
 
-        ``user`` goes on as a pseudonym, ``headers`` as they are.
+        ``user`` goes on as a pseudonym, ``headers`` as they are. What it may cost is held against
+        the budgets of ``payer`` before each attempt.
 
-        Raises: ModelNotFoundError, ModelNotAllowedError, UpstreamRejectedError (the caller's own
+        Raises: ModelNotFoundError, ModelNotAllowedError, InsufficientQuotaError,
+        TooManyRequestsError, DatabaseUnavailableError, UpstreamRejectedError (the caller's own
         mistake), InvalidRequestError, ModelNotAvailableError, UpstreamTimeoutError,
         RateLimitedError, LiteLLMError.
         """
         chain = candidates(self._catalog, request, allowed_models)
-        call = Call(request_id, request, user, self._clock.steady_s(), headers or {})
+        call = Call(request_id, request, user, self._clock.steady_s(), headers or {}, payer)
         deadline = Deadline(self._timeout_s)
         self._metrics.total_requests += 1
         try:
-            model, (answer, body) = await first_answer(
+            model, opened = await first_answer(
                 chain,
                 self._health,
-                lambda model: self._ask(call, model, deadline),
+                lambda model: self._attempt(call, model, deadline),
                 call.path,
                 lambda: deadline.left_s() > 0,
             )
         except SolarisError as error:
             self._failed(call, error)
             raise
-        return self._answered(call, model, answer, body)
+        return self._answered(call, model, opened)
 
     async def get_available_models(self) -> list[dict[str, Any]]:
         """Return every name of the catalogue with its status, as LiteLLM's free list has it."""
@@ -185,14 +203,30 @@ class LiteLLMService:
         self._health.forget()
         await self._offered()
 
-    async def _ask(self, call: Call, model: Model, deadline: Deadline) -> Opened:
+    async def _attempt(self, call: Call, model: Model, deadline: Deadline) -> Opened:
+        """Hold what the attempt may cost, then ask; give back what is surely not billed."""
+        self._note_fallback(call, model)
+        hold = await self._tokens.reserve(call.attempt_id, call.request, model, call.payer)
+        try:
+            answer, body = await self._ask(call, hold, deadline)
+        except BaseException as error:
+            if _may_be_billed(error):
+                self._tokens.settle_unknown(hold)
+            else:
+                self._tokens.release(hold)
+            raise
+        return Opened(hold, answer, body)
+
+    async def _ask(
+        self, call: Call, hold: Hold, deadline: Deadline
+    ) -> tuple[UpstreamAnswer, dict[str, Any] | AnswerStream]:
         """Ask one model once.
 
         Raises: SolarisError for every answer that is not a success, and for a stream that fails
         before its first event.
         """
-        self._note_fallback(call, model)
-        body = self._encoded(call, model)
+        model = hold.model
+        body = self._encoded(call, hold)
         self._log.log_request(call.request_id, model.name, call.user, len(body))
         ids = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
         path = call.request.dialect.path
@@ -207,9 +241,11 @@ class LiteLLMService:
             return answer, await self._stream(call, answer)
         return answer, await _whole(answer)
 
-    def _encoded(self, call: Call, model: Model) -> bytes:
+    def _encoded(self, call: Call, hold: Hold) -> bytes:
         pseudonym = self._pseudonym(call.user) if call.user else None
-        body = call.request.dialect.body_for(call.request, model.name, pseudonym, None)
+        body = call.request.dialect.body_for(
+            call.request, hold.model.name, pseudonym, hold.output_tokens or None
+        )
         body |= {"disable_fallbacks": True, "num_retries": 0}
         try:
             return orjson.dumps(body)
@@ -245,15 +281,25 @@ class LiteLLMService:
                 call.request_id, last.model, model.name, f"{last.outcome}: {last.reason}"
             )
 
-    def _answered(
-        self, call: Call, model: Model, answer: UpstreamAnswer, body: dict[str, Any] | AnswerStream
-    ) -> Answer:
-        metadata = self._metadata(call, model, answer)
+    def _answered(self, call: Call, model: Model, opened: Opened) -> Answer:
+        metadata = self._metadata(call, model, opened.answer)
+        body = opened.body
         if isinstance(body, AnswerStream):
-            body.on_end = lambda stream: self._stream_ended(call, metadata, stream)
+            body.on_end = lambda stream: self._stream_ended(call, metadata, opened.hold, stream)
         else:
-            self._succeeded(call, metadata, call.request.dialect.usage_of(body))
-        return body, answer.status, metadata
+            usage = call.request.dialect.usage_of(body)
+            self._settle(opened.hold, metadata, usage)
+            self._succeeded(call, metadata, usage)
+        return body, opened.answer.status, metadata
+
+    def _settle(self, hold: Hold, metadata: CompletionMetadata, usage: Usage | None) -> None:
+        """Post a complete answer. LiteLLM reports the full price of one from its cache."""
+        if metadata["cache_hit"]:
+            self._tokens.settle(hold, FREE)
+        elif usage is not None:
+            self._tokens.settle(hold, usage)
+        else:
+            self._tokens.settle_unknown(hold)
 
     def _metadata(self, call: Call, model: Model, answer: UpstreamAnswer) -> CompletionMetadata:
         return {
@@ -268,7 +314,13 @@ class LiteLLMService:
             "cost": None,
         }
 
-    def _stream_ended(self, call: Call, metadata: CompletionMetadata, stream: AnswerStream) -> None:
+    def _stream_ended(
+        self, call: Call, metadata: CompletionMetadata, hold: Hold, stream: AnswerStream
+    ) -> None:
+        if stream.is_complete and (stream.usage is not None or metadata["cache_hit"]):
+            self._settle(hold, metadata, stream.usage)
+        else:
+            self._tokens.settle_received(hold, stream.usage, stream.received_tokens)
         if stream.is_complete:
             self._succeeded(call, metadata, stream.usage)
             return
@@ -312,16 +364,7 @@ class LiteLLMService:
         )
 
     def _cost(self, model: str, usage: Usage | None) -> int | None:
-        if usage is None:
-            return None
-        prices = self._catalog.models[model].prices
-        fresh = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-        return calculate_cost(
-            (fresh, prices.input),
-            (usage.cached_input_tokens, prices.cached_input),
-            (usage.cache_write_tokens, prices.cache_write),
-            (usage.output_tokens, prices.output),
-        )
+        return None if usage is None else cost_of(self._catalog.models[model], usage)
 
     def _elapsed_ms(self, call: Call) -> int:
         return int((self._clock.steady_s() - call.started_at_s) * 1000)
@@ -371,6 +414,17 @@ class LiteLLMService:
         """Return the best of its members': one that is well answers for all."""
         members = {self._health.of(member).status for member in self._catalog.groups[name].members}
         return next(status for status in BEST_FIRST if status in members)
+
+
+def _may_be_billed(error: BaseException) -> bool:
+    """Tell whether a provider may have worked for an attempt that gave us nothing.
+
+    A refusal with a status is not billed; nor is what was never sent. A silence, a broken
+    connection, junk, and a caller who left may be.
+    """
+    if isinstance(error, LiteLLMUnreachableError | InvalidRequestError):
+        return False
+    return not isinstance(error, SolarisError) or error.upstream_status is None
 
 
 async def _whole(answer: UpstreamAnswer) -> dict[str, Any]:

@@ -11,6 +11,7 @@ SolarisError
 ├── ModelNotFoundError                    404
 ├── InsufficientQuotaError                402  a budget is spent; retrying will not help
 ├── RateLimitedError                      429  retrying will help
+│   └── TooManyRequestsError              429  a limit of our own, by the minute or at once
 ├── ServiceUnavailableError               503
 │   ├── OverloadedError                   503  every slot of this worker is taken
 │   ├── DrainingError                     503  this worker is about to stop
@@ -35,7 +36,7 @@ from typing import ClassVar
 class SolarisError(Exception):
     """Root of everything that the product itself raises."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
     # None leaves the decision to the client; False says that a retry is pointless.
@@ -117,16 +118,28 @@ class ModelNotFoundError(SolarisError):
 
 
 class InsufficientQuotaError(SolarisError):
+    """A budget has no room; ``values`` say which, for `quota_message`. Without them it is LiteLLM's
+    own budget, of which nothing is known."""
+
     status = 402
     type = "insufficient_quota"
     code = "insufficient_quota"
     should_retry: ClassVar[bool | None] = False
+
+    def __init__(self, *, status: int = 402, **values: object) -> None:
+        super().__init__()
+        self.status = status
+        self.values = values
 
 
 class RateLimitedError(SolarisError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class TooManyRequestsError(RateLimitedError):
+    """A budget by the minute, or the number of calls at once, is used up; no model is to blame."""
 
 
 class ServiceUnavailableError(SolarisError):

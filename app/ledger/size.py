@@ -1,0 +1,44 @@
+"""How large a call may become: an upper bound, before it is sent.
+
+Every tokenizer in use falls back to bytes, so that a text never has more tokens than UTF-8 bytes.
+The body's own JSON stands for what providers add around each message.
+"""
+
+from __future__ import annotations
+
+from app.config.catalog import Model
+from app.dialects.base import Needs
+from app.ledger.book import LEAST_OUTPUT_TOKENS, Demand
+
+# Anthropic's largest picture costs about 1,600 tokens, OpenAI's in high detail 1,445.
+IMAGE_TOKENS = 2_000
+# What Anthropic puts before a prompt with tools is up to 530 tokens.
+TOOLS_TOKENS = 600
+
+
+def demand_of(needs: Needs, model: Model) -> Demand:
+    """Return what ``model`` may take to answer a request with these needs."""
+    asked = needs.output_tokens
+    limit = model.max_output_tokens
+    # LiteLLM raises a smaller limit to 16 where it asks OpenAI's newer API.
+    output = limit if asked is None else min(max(asked, min(LEAST_OUTPUT_TOKENS, limit)), limit)
+    prices = model.prices
+    return Demand(
+        input_tokens=_input_bound(needs, model),
+        output_tokens=output + needs.reasoning_tokens,
+        choices=needs.choices,
+        input_price=max(prices.input, prices.cache_write),
+        output_price=prices.output,
+        is_flexible=asked is None and output > 0,
+    )
+
+
+def _input_bound(needs: Needs, model: Model) -> int:
+    bound = needs.text_bytes + needs.images * IMAGE_TOKENS + needs.tools * TOOLS_TOKENS
+    # More than fits is refused by the provider, and costs nothing.
+    return min(bound, model.max_input_tokens)
+
+
+def likely_input_tokens(needs: Needs) -> int:
+    """Return what a prompt probably had, where its provider never said."""
+    return -(-needs.text_bytes // 4) + needs.images * IMAGE_TOKENS // 2
