@@ -9,8 +9,8 @@ from app.utils import exceptions
 from app.utils.exceptions import (
     InsufficientQuotaError,
     InvalidRequestError,
-    ModelNotFoundError,
     LiteLLMUnreachableError,
+    ModelNotFoundError,
     RateLimitedError,
     RequestTooLargeError,
     SolarisError,

@@ -84,7 +84,7 @@ def test_name_that_only_litellm_does_not_know_is_our_misconfiguration() -> None:
     "message",
     [
         'litellm.BadRequestError: AnthropicException - {"error": {"message": "too hot"}}',
-        "litellm.BadRequestError: AnthropicException - b'{\"error\": {\"message\": \"too hot\"}}'",
+        'litellm.BadRequestError: AnthropicException - b\'{"error": {"message": "too hot"}}\'',
     ],
 )
 def test_reason_inside_quoted_json_is_found(message: str) -> None:
