@@ -16,7 +16,7 @@ MODELS = (ALONE, *CHAIN, WELL, EMBEDDER)
 
 
 def write_catalog(folder: Path, *, unhealthy_threshold: int = 3) -> Path:
-    """Write a LITELLM_CONFIG: ``lonely`` has no fallbacks, ``a`` falls back to ``b``, then ``c``."""
+    """Write a LITELLM_CONFIG: ``lonely`` has no fallbacks, ``a`` has ``b``, then ``c``."""
     document = {
         "model_list": [
             *(_entry(name) for name in (ALONE, *CHAIN, WELL)),

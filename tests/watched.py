@@ -2,69 +2,108 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
-import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from uuid import uuid4
 
+from app import create_app
+from app.asgi import AsgiServer
+from app.config.settings import Settings
+from app.extensions import db, services_of
 from tests.asgi_client import AsgiClient, Exchange, Reply
 from tests.catalogs import ALONE, EMBEDDER, WELL
 from tests.fakes.litellm import FakeLiteLLM
 from tests.leaks import Held, settled
+from tests.waiting import wait_until
 from tests.wire import CHAT, Api
 
-STARTS_WITHIN_S = 5.0
+CALL_ENDS_WITHIN_S = 25.0
+# From a socket's bytes to what is sent to the caller are fewer turns of the loop than this.
+TURNS = 12
+
+
+@contextmanager
+def serve_watched(settings: Settings, upstream: FakeLiteLLM | None) -> Iterator[WatchedProxy]:
+    """Serve a proxy over ASGI; without ``upstream`` nobody answers at its LiteLLM's address."""
+    app = create_app(settings)
+    key, _ = services_of(app).access.create_key(f"watched-{uuid4()}")
+    client = AsgiClient(AsgiServer(app)).start()
+    try:
+        yield WatchedProxy(client, key, upstream)
+    finally:
+        client.stop()
+        with app.app_context():
+            db.engine.dispose()
 
 
 class WatchedProxy:
-    """Calls a proxy whose only upstream is ``upstream``, or one where nobody answers."""
+    """Calls a proxy in each API; ``assert_nothing_left`` compares it with what it was at first."""
 
-    def __init__(
-        self, client: AsgiClient, auth: Iterable[tuple[str, str]], upstream: FakeLiteLLM
-    ) -> None:
+    def __init__(self, client: AsgiClient, key: str, upstream: FakeLiteLLM | None) -> None:
         self.client = client
-        self._auth = list(auth)
+        self._auth = [("Authorization", f"Bearer {key}")]
         self._upstream = upstream
-        self._port = int(client.server.services.settings.litellm.base_url.rpartition(":")[2])
-        self._is_upstream_well = client.server.services.settings.litellm.base_url == upstream.url
+        url = client.server.services.settings.litellm.base_url
+        self._port = int(url.rpartition(":")[2])
         self._at_rest = self._first_rest()
+
+    @property
+    def upstream(self) -> FakeLiteLLM:
+        assert self._upstream is not None, "there is nobody"
+        return self._upstream
 
     def ask(self, api: Api, model: str | None = None, *, streamed: bool = False) -> Reply:
         """Make one call to its end; by default of a model that has no fallbacks."""
-        return self.client.run(self.exchange(api, model, streamed=streamed).run())
+        return self.begin(api, model, streamed=streamed)[1].result(CALL_ENDS_WITHIN_S)
 
     def begin(
         self, api: Api, model: str | None = None, *, streamed: bool = False
     ) -> tuple[Exchange, concurrent.futures.Future[Reply]]:
         """Make one call, and leave it under way."""
-        body = api.asking(model or model_for(api), streamed=streamed)
-        return self.client.begin("POST", api.path, self._auth, body)
+        exchange = self.exchange(api, model, streamed=streamed)
+        return exchange, self.client.submit(exchange.run())
 
-    def exchange(
-        self, api: Api, model: str | None = None, *, streamed: bool = False
-    ) -> Exchange:
+    def exchange(self, api: Api, model: str | None = None, *, streamed: bool = False) -> Exchange:
+        """Return a call that is yet to be made."""
         body = api.asking(model or model_for(api), streamed=streamed)
         return self.client.exchange("POST", api.path, self._auth, body)
 
+    async def has_read(self) -> None:
+        """Return when everything that LiteLLM has sent was read; for any loop."""
+        await asyncio.wrap_future(self.client.submit(_turns()))
+
+    def forget(self) -> None:
+        """Have the proxy and its LiteLLM know nothing of earlier calls."""
+        self.upstream.forget()
+        self.client.run(self.client.server.services.litellm.force_model_refresh())
+
     def assert_nothing_left(self) -> None:
         """The next caller is served, by the one idle connection; all else is as at the start."""
-        if self._is_upstream_well:
+        if self._upstream is not None:
+            # A connection that is just being closed must not be taken for idle.
+            wait_until(lambda: not self.upstream.open_streams)
+            self.client.run(_turns())
             assert self.ask(CHAT, WELL).status == 200
-        assert settled(self.client, self._port, self._at_rest) == self._at_rest
+        assert settled(self._held, self._at_rest) == self._at_rest
 
     def _first_rest(self) -> Held:
-        if self._is_upstream_well:
+        if self._upstream is not None:
             # The check of health at the start would take a connection of its own meanwhile.
-            self._wait_for_health_check()
+            wait_until(lambda: any(it.method == "GET" for it in self.upstream.received))
             assert self.ask(CHAT, WELL).status == 200
-        held = Held.by(self.client, self._port)
-        resting = Held(held.tasks, int(self._is_upstream_well), held.gate)
-        return settled(self.client, self._port, resting) if self._is_upstream_well else resting
+        return replace(self._held(), sockets=0)
 
-    def _wait_for_health_check(self) -> None:
-        deadline_s = time.monotonic() + STARTS_WITHIN_S
-        while not any(request.method == "GET" for request in self._upstream.received):
-            assert time.monotonic() < deadline_s, "the proxy did not ask for LiteLLM's models"
-            time.sleep(0.005)
+    def _held(self) -> Held:
+        return Held.by(self.client, self._port, kept=0 if self._upstream is None else 1)
+
+
+async def _turns() -> None:
+    """Let the loop look at its sockets, and whoever waits for them run, a few times."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 def model_for(api: Api) -> str:

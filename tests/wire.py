@@ -6,7 +6,7 @@ One table: a test that goes through ``APIS`` holds for every API that the proxy 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,12 +65,23 @@ def last_event(body: bytes) -> Any:
     return orjson.loads(data)
 
 
-def well() -> Handler:
-    """Answer in the API that was called: whole or streamed, as the request asks."""
+def by_api(make: Callable[[Api], Handler]) -> Handler:
+    """Answer with the handler that ``make`` returns for the API that was called."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        api, body = BY_PATH[request.path], json.loads(await request.read())
-        if body.get("stream"):
+        return await make(BY_PATH[request.path])(request)
+
+    return handler
+
+
+def well() -> Handler:
+    """Answer in the API that was called: whole or streamed, as the request asks."""
+    return by_api(_answering)
+
+
+def _answering(api: Api) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if json.loads(await request.read()).get("stream"):
             return await send_stream(request, api.events)
         return web.Response(body=api.whole_answer(), content_type="application/json")
 

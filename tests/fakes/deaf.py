@@ -31,12 +31,14 @@ def silent_at_connect() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def hangs_up_at_once() -> Iterator[str]:
-    """Yield the URL of a server that resets every connection before it has read a byte."""
+def hangs_up() -> Iterator[tuple[str, list[object]]]:
+    """Yield the URL of a server that resets every connection as soon as a request comes, and the
+    list of whom it has done that to."""
+    peers: list[object] = []
     with _listener(backlog=16) as (listener, url):
-        thread = threading.Thread(target=_reset_all, args=(listener,), daemon=True)
+        thread = threading.Thread(target=_reset_all, args=(listener, peers), daemon=True)
         thread.start()
-        yield url
+        yield url, peers
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
 
@@ -49,9 +51,11 @@ def _listener(backlog: int) -> Iterator[tuple[socket.socket, str]]:
         yield listener, f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-def _reset_all(listener: socket.socket) -> None:
+def _reset_all(listener: socket.socket, peers: list[object]) -> None:
     with contextlib.suppress(OSError):
         while True:
-            connection, _ = listener.accept()
+            connection, peer = listener.accept()
+            peers.append(peer)
+            connection.recv(1, socket.MSG_PEEK)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()

@@ -7,16 +7,25 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 
 from tests.fakes.litellm import Handler, status
 
 EVENT_STREAM = "text/event-stream"
-# So long what was written is given to arrive, and be read, before the next thing happens.
+# Waits until what was written has been read; the proxy under watch knows when that is.
+Arrived = Callable[[], Awaitable[None]]
 ARRIVAL_S = 0.05
-PIECE_PAUSE_S = 0.001
+
+
+async def at_once() -> None:
+    """Wait for nothing."""
+
+
+async def some_time() -> None:
+    """Give what was written time to arrive, where nobody can say when it has."""
+    await asyncio.sleep(ARRIVAL_S)
 
 
 def litellm_error(code: int, kind: str, headers: Mapping[str, str] | None = None) -> Handler:
@@ -35,14 +44,16 @@ def budget_exceeded() -> Handler:
     return litellm_error(422, "budget_exceeded")
 
 
-def in_pieces(pieces: Iterable[bytes], *, content_type: str = EVENT_STREAM) -> Handler:
-    """Send each piece by itself, so late that it is read by itself."""
+def in_pieces(
+    pieces: Iterable[bytes], arrived: Arrived, *, content_type: str = EVENT_STREAM
+) -> Handler:
+    """Send each piece when the one before has been read, so that it comes by itself."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = await _begin(request, {"Content-Type": content_type})
         for piece in pieces:
             await response.write(piece)
-            await asyncio.sleep(PIECE_PAUSE_S)
+            await arrived()
         await response.write_eof()
         return response
 
@@ -51,12 +62,23 @@ def in_pieces(pieces: Iterable[bytes], *, content_type: str = EVENT_STREAM) -> H
 
 def compressed(pieces: Iterable[bytes], *, content_type: str = EVENT_STREAM) -> Handler:
     """Send gzip, though it was asked not to; each piece can be unpacked as it comes."""
+    return encoded(gzipped(pieces), "gzip", content_type=content_type)
+
+
+def gzipped(pieces: Iterable[bytes]) -> list[bytes]:
+    """Return one gzip of all pieces, cut so that each can be unpacked as it comes."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     packed = [packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
-    return encoded([*packed, packer.flush()], "gzip", content_type=content_type)
+    return [*packed, packer.flush()]
 
 
-def encoded(pieces: Iterable[bytes], encoding: str, *, content_type: str = EVENT_STREAM) -> Handler:
+def encoded(
+    pieces: Iterable[bytes],
+    encoding: str,
+    arrived: Arrived = at_once,
+    *,
+    content_type: str = EVENT_STREAM,
+) -> Handler:
     """Send these bytes and say that they are packed so, whether they are or not."""
     headers = {"Content-Type": content_type, "Content-Encoding": encoding}
 
@@ -64,6 +86,7 @@ def encoded(pieces: Iterable[bytes], encoding: str, *, content_type: str = EVENT
         response = await _begin(request, headers)
         for piece in pieces:
             await response.write(piece)
+            await arrived()
         await response.write_eof()
         return response
 
@@ -98,31 +121,44 @@ def stream_on_the_wire(pieces: Iterable[bytes]) -> bytes:
     return b"".join([head.encode(), *chunks, b"0\r\n\r\n"])
 
 
-def on_the_wire(content: bytes, *, pause_s: float = 0.0) -> Handler:
-    """Write these bytes in place of an answer, then close; with a pause, byte by byte."""
+def on_the_wire(*pieces: bytes, arrived: Arrived = at_once) -> Handler:
+    """Write these bytes in place of an answer, then close the connection."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        for piece in _single_bytes(content) if pause_s else [content]:
+        for piece in pieces:
             _transport(request).write(piece)
-            await asyncio.sleep(pause_s)
-        _transport(request).close()
-        return _nothing_more(request)
+            await arrived()
+        return await _closed(request)
 
     return handler
 
 
-def reset(content: bytes = b"") -> Handler:
+def dripping(content: bytes, *, after: bytes = b"", pause_s: float) -> Handler:
+    """Write in place of an answer: ``after`` at once, ``content`` byte by byte; then close."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        _transport(request).write(after)
+        for byte in content:
+            _transport(request).write(bytes([byte]))
+            await asyncio.sleep(pause_s)
+        return await _closed(request)
+
+    return handler
+
+
+def reset(*pieces: bytes, arrived: Arrived = some_time) -> Handler:
     """Write these bytes in place of an answer, then break the connection with a reset (RST)."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         transport = _transport(request)
-        transport.write(content)
-        await asyncio.sleep(ARRIVAL_S if content else 0)
+        for piece in pieces:
+            transport.write(piece)
+            await arrived()
         transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         transport.abort()
-        return _nothing_more(request)
+        return await _closed(request)
 
     return handler
 
@@ -139,11 +175,9 @@ def _transport(request: web.Request) -> asyncio.Transport:
     return request.transport
 
 
-def _single_bytes(content: bytes) -> Iterable[bytes]:
-    return (content[index : index + 1] for index in range(len(content)))
-
-
-def _nothing_more(request: web.Request) -> web.StreamResponse:
-    """Return what aiohttp wants of a handler; the connection is closed, so nothing is sent."""
-    assert _transport(request).is_closing()
+async def _closed(request: web.Request) -> web.StreamResponse:
+    """Return, when the connection is closed, what aiohttp wants of a handler; nothing is sent."""
+    _transport(request).close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     return web.Response()

@@ -51,7 +51,7 @@ class FakeLiteLLM:
     def __post_init__(self) -> None:
         self._script: deque[Handler] = deque()
         self._by_model: dict[str, Handler] = {}
-        self._server: web.Server[web.Request] | None = None
+        self._server: web.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-litellm", daemon=True)
@@ -80,6 +80,13 @@ class FakeLiteLLM:
     def attempts(self, model: str) -> int:
         """Return how many calls have asked for ``model``."""
         return sum(_model_in(call.raw) == model for call in self.calls)
+
+    def forget(self) -> None:
+        """Be as new: nothing received, nobody to be answered in a way of their own."""
+        self._script.clear()
+        self._by_model.clear()
+        self.received.clear()
+        self.closed_early = 0
 
     @property
     def open_connections(self) -> int:

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+from app.schemas.chat import ChatRequest, parse_chat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.schemas.chat import ChatRequest, parse_chat
 from app.utils.exceptions import InvalidRequestError
 
 BODY: dict[str, Any] = {
