@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from app.utils.error_body import envelope, sse_event
 
 from app.utils import exceptions
 from app.utils.exceptions import (
