@@ -7,6 +7,7 @@ import concurrent.futures
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 from app import create_app
@@ -55,21 +56,29 @@ class WatchedProxy:
         assert self._upstream is not None, "there is nobody"
         return self._upstream
 
-    def ask(self, api: Api, model: str | None = None, *, streamed: bool = False) -> Reply:
+    def ask(
+        self, api: Api, model: str | None = None, *, streamed: bool = False, **changed: Any
+    ) -> Reply:
         """Make one call to its end; by default of a model that has no fallbacks."""
-        return self.begin(api, model, streamed=streamed)[1].result(CALL_ENDS_WITHIN_S)
+        return self.begin(api, model, streamed=streamed, **changed)[1].result(CALL_ENDS_WITHIN_S)
 
     def begin(
-        self, api: Api, model: str | None = None, *, streamed: bool = False
+        self, api: Api, model: str | None = None, *, streamed: bool = False, **changed: Any
     ) -> tuple[Exchange, concurrent.futures.Future[Reply]]:
         """Make one call, and leave it under way."""
-        exchange = self.exchange(api, model, streamed=streamed)
+        exchange = self.exchange(api, model, streamed=streamed, **changed)
         return exchange, self.client.submit(exchange.run())
 
-    def exchange(self, api: Api, model: str | None = None, *, streamed: bool = False) -> Exchange:
-        """Return a call that is yet to be made."""
-        body = api.asking(model or model_for(api), streamed=streamed)
-        return self.client.exchange("POST", api.path, self._auth, body)
+    def exchange(
+        self, api: Api, model: str | None = None, *, streamed: bool = False, **changed: Any
+    ) -> Exchange:
+        """Return a call that is yet to be made; ``changed`` are fields of its body."""
+        body = api.asking(model or model_for(api), streamed=streamed, **changed)
+        return self.exchange_of(api.path, body)
+
+    def exchange_of(self, path: str, body: bytes) -> Exchange:
+        """Return a call with any body that is yet to be made."""
+        return self.client.exchange("POST", path, self._auth, body)
 
     async def has_read(self) -> None:
         """Return when everything that LiteLLM has sent was read; for any loop."""

@@ -32,6 +32,8 @@ class Api:
     # What makes it a stream that comes back unchanged.
     stream_fields: Mapping[str, Any] = field(default_factory=lambda: {"stream": True})
     events: tuple[bytes, ...] = ()
+    # The one of them that only callers get who have asked for it.
+    usage_event: bytes | None = None
     # How LiteLLM says in a stream that it has failed.
     failure: bytes = b""
     mode: str = "chat"
@@ -44,9 +46,9 @@ class Api:
     def stream(self) -> bytes:
         return b"".join(self.events)
 
-    def asking(self, model: str, *, streamed: bool = False) -> bytes:
+    def asking(self, model: str, *, streamed: bool = False, **changed: Any) -> bytes:
         fields = self.stream_fields if streamed else {}
-        return orjson.dumps({**self.question, **fields, "model": model})
+        return orjson.dumps({**self.question, **fields, **changed, "model": model})
 
     def whole_answer(self) -> bytes:
         return json.dumps(self.answer, ensure_ascii=False).encode()
@@ -97,6 +99,9 @@ _MESSAGE_EVENTS = newer_apis.message_events("m")
 _RESPONSE_EVENTS = newer_apis.response_events("m")
 _FAILURE = {"message": "litellm said: sk-internal", "type": None, "param": None, "code": "500"}
 
+_CHAT_EVENTS = tuple(openai_events(TEXT.split(), USAGE))
+_COMPLETION_USAGE = sse({"choices": [], "usage": USAGE})
+
 CHAT = Api(
     path="/v1/chat/completions",
     question={"messages": QUESTION},
@@ -107,7 +112,8 @@ CHAT = Api(
         "usage": USAGE,
     },
     stream_fields=STREAM_WITH_USAGE,
-    events=tuple(openai_events(TEXT.split(), USAGE)),
+    events=_CHAT_EVENTS,
+    usage_event=_CHAT_EVENTS[-2],
     failure=sse({"error": _FAILURE}),
 )
 COMPLETIONS = Api(
@@ -122,9 +128,10 @@ COMPLETIONS = Api(
     stream_fields=STREAM_WITH_USAGE,
     events=(
         *(sse({"choices": [{"index": 0, "text": f"{word} "}]}) for word in TEXT.split()),
-        sse({"choices": [], "usage": USAGE}),
+        _COMPLETION_USAGE,
         b"data: [DONE]\n\n",
     ),
+    usage_event=_COMPLETION_USAGE,
     failure=sse({"error": _FAILURE}),
 )
 EMBEDDINGS = Api(
