@@ -72,18 +72,20 @@ class Solaris(Contender):
             "SECRET_KEY": "bench-secret-key-of-one-run",
             "ADMIN_API_KEY": "sk-bench-admin-key-of-one-run",
             "WEBHOOK_SECRET": "bench-webhook-secret-of-one-run",
-            "SPOOL_DIR": str(place.folder / "spool"),
+            "SPOOL_DIR": str(place.folder / self.name / "spool"),
             "DRAIN_GRACE": "3",
             "LOG_LEVEL": "INFO",
             "ENVIRONMENT": "development",
         }
 
     def _start_postgres(self, place: Workplace) -> None:
-        command = [sys.executable, "-m", "bench.postgres", str(place.folder)]
+        folder = place.folder / self.name
+        folder.mkdir()
+        command = [sys.executable, "-m", "bench.postgres", str(folder)]
         # A database has a machine of its own in production: it stays off the server's core.
         with on_core(place.cores.load):
-            self._postgres = run_process("Postgres", command, place.folder, {})
-        url_file = place.folder / URL_FILE
+            self._postgres = run_process("Postgres", command, folder, {})
+        url_file = folder / URL_FILE
         wait_until(self._postgres, url_file.exists)
         self._database_url = url_file.read_text()
 

@@ -44,6 +44,8 @@ class FakeLiteLLM:
 
     models: tuple[str, ...] = ("gpt-4", "gpt-4o")
     default: Handler | None = None
+    # Where it listens; 0 is anywhere.
+    port: int = 0
     received: list[Received] = field(default_factory=list)
     open_streams: int = 0
     closed_early: int = 0
@@ -114,7 +116,7 @@ class FakeLiteLLM:
         # A cut connection must not wait for a handler that sleeps on purpose.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", self.port)
         await site.start()
         self._port = runner.addresses[0][1]
         self._server = runner.server

@@ -1,0 +1,350 @@
+"""The rules of the ledger, on lines and holds that are in memory; no I/O, no clock of its own.
+
+What holds after every operation: a hold is resolved once; what is posted never shrinks; posted
+plus pending passes no enforced limit, except where a settlement is above its hold, since the
+provider did bill that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from app.ledger.rules import Account
+from app.utils.helpers import TOKENS_PER_PRICE
+
+LineKey = tuple[int, str, datetime]
+
+# Fewer tokens than this are no answer; `/v1/responses` takes no lower limit either.
+LEAST_OUTPUT_TOKENS = 16
+
+
+class HoldState(Enum):
+    PENDING = "pending"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(slots=True)
+class Line:
+    """One budget, one subject, one period."""
+
+    posted: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """An amount in every metric."""
+
+    tokens: int
+    cost_micro_usd: int
+    requests: int = 1
+
+    def of(self, metric: str) -> int:
+        return {
+            "tokens": self.tokens,
+            "cost": self.cost_micro_usd,
+            "requests": self.requests,
+        }[metric]
+
+    def largest(self, other: Spend) -> Spend:
+        return Spend(
+            max(self.tokens, other.tokens),
+            max(self.cost_micro_usd, other.cost_micro_usd),
+            max(self.requests, other.requests),
+        )
+
+
+NOTHING = Spend(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a hold has on one line."""
+
+    key: LineKey
+    metric: str
+    held: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """One call's claim, from before it is sent until its cost is known."""
+
+    request_id: str
+    model: str
+    user_id: str | None
+    team_id: str | None
+    key_id: str | None
+    entries: tuple[Entry, ...]
+    spend: Spend
+    expires_at: datetime
+    state: HoldState = HoldState.PENDING
+    # What is charged at least, if nobody ever tells what it was; None: all of it.
+    checkpoint: Spend | None = None
+    posted: Spend = NOTHING
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a call may take at most.
+
+    ``output_tokens`` is of one choice. Where the caller has set no limit (``is_flexible``) it is
+    cut to what is left. Prices in micro-USD per million tokens.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    choices: int
+    input_price: int
+    output_price: int
+    is_flexible: bool
+
+    def spend(self, output_tokens: int) -> Spend:
+        output = output_tokens * self.choices
+        cost = self.input_tokens * self.input_price + output * self.output_price
+        return Spend(self.input_tokens + output, -(-cost // TOKENS_PER_PRICE))
+
+    def affordable_output(self, metric: str, left: int) -> int:
+        """Return for how many output tokens a choice ``left`` is enough; may be negative."""
+        if metric == "tokens":
+            return (left - self.input_tokens) // self.choices
+        if metric == "cost" and self.output_price:
+            room = left * TOKENS_PER_PRICE - self.input_tokens * self.input_price
+            return room // (self.output_price * self.choices)
+        return self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Hold what a call may take, on every line or on none. Known again by its id."""
+
+    request_id: str
+    model: str
+    accounts: tuple[Account, ...]
+    demand: Demand
+    expires_at: datetime
+    user_id: str | None = None
+    team_id: str | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Post what a call really took."""
+
+    request_id: str
+    spend: Spend
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give everything back: nothing was sent, or nothing is billed."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Say what a call has taken at least so far; keeps its hold alive."""
+
+    request_id: str
+    expires_at: datetime
+    spend: Spend | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Resolve a hold that nobody looks after any more, at its checkpoint."""
+
+    request_id: str
+
+
+Operation = Reserve | Settle | Release | Checkpoint | Expire
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """``would_refuse``: the shadow budgets that have no room."""
+
+    output_tokens: int
+    would_refuse: tuple[Account, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """``account`` has no room; ``left`` is what it has."""
+
+    account: Account
+    left: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """How the hold stands after a settlement, release, checkpoint or expiry; None: no such hold."""
+
+    hold: Hold | None
+
+
+Outcome = Granted | Refused | Resolved
+
+
+@dataclass
+class Book:
+    """Some lines and holds, and what the operations make of them.
+
+    Every line and hold that an operation touches must be here.
+    """
+
+    lines: dict[LineKey, Line] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    changed_lines: set[LineKey] = field(default_factory=set)
+    changed_holds: set[str] = field(default_factory=set)
+
+    def run(self, operation: Operation) -> Outcome:
+        match operation:
+            case Reserve():
+                return self._reserve(operation)
+            case Settle():
+                return self._settle(operation)
+            case Release():
+                return self._release(operation.request_id)
+            case Checkpoint():
+                return self._checkpoint(operation)
+            case Expire():
+                return self._expire(operation.request_id)
+
+    def left(self, account: Account) -> int:
+        line = self.lines[account.key]
+        return account.budget.limit - line.posted - line.pending
+
+    def _reserve(self, wish: Reserve) -> Outcome:
+        known = self.holds.get(wish.request_id)
+        if known is not None and known.state is not HoldState.PENDING:
+            return Resolved(known)
+        if known is not None and known.model == wish.model:
+            return Granted(_output_of(known.spend, wish.demand))
+        if known is not None:
+            # The same call at another model: what it held for the first is free again.
+            self._free(known)
+        output = self._affordable(wish)
+        spend = wish.demand.spend(output)
+        short = [it for it in wish.accounts if spend.of(it.budget.metric) > self.left(it)]
+        enforced = [account for account in short if account.budget.is_enforced]
+        if enforced:
+            account = max(enforced, key=lambda it: it.window.end)
+            return self._refused(account, spend, known)
+        self._hold(wish, spend)
+        return Granted(output, tuple(short))
+
+    def _affordable(self, wish: Reserve) -> int:
+        if not wish.demand.is_flexible:
+            return wish.demand.output_tokens
+        limits = [
+            wish.demand.affordable_output(account.budget.metric, self.left(account))
+            for account in wish.accounts
+            if account.budget.is_enforced
+        ]
+        output = min([wish.demand.output_tokens, *limits])
+        return max(output, min(LEAST_OUTPUT_TOKENS, wish.demand.output_tokens))
+
+    def _refused(self, account: Account, spend: Spend, known: Hold | None) -> Refused:
+        if known is not None:
+            self._resolve(known, HoldState.RELEASED)
+        return Refused(account, self.left(account), spend.of(account.budget.metric))
+
+    def _hold(self, wish: Reserve, spend: Spend) -> None:
+        entries = tuple(
+            Entry(it.key, it.budget.metric, spend.of(it.budget.metric)) for it in wish.accounts
+        )
+        for entry in entries:
+            self._line(entry.key).pending += entry.held
+        self.holds[wish.request_id] = Hold(
+            wish.request_id,
+            wish.model,
+            wish.user_id,
+            wish.team_id,
+            wish.key_id,
+            entries,
+            spend,
+            wish.expires_at,
+        )
+        self.changed_holds.add(wish.request_id)
+
+    def _settle(self, end: Settle) -> Resolved:
+        hold = self.holds.get(end.request_id)
+        if hold is None or hold.state is HoldState.SETTLED:
+            return Resolved(hold)
+        # Late, after it expired or was given back: what was posted stays, and the rest is added.
+        self._post(hold, end.spend.largest(hold.posted))
+        hold.is_estimated = end.is_estimated
+        return self._resolve(hold, HoldState.SETTLED)
+
+    def _release(self, request_id: str) -> Resolved:
+        hold = self.holds.get(request_id)
+        if hold is None or hold.state is not HoldState.PENDING:
+            return Resolved(hold)
+        self._free(hold)
+        return self._resolve(hold, HoldState.RELEASED)
+
+    def _checkpoint(self, sign: Checkpoint) -> Resolved:
+        hold = self.holds.get(sign.request_id)
+        if hold is not None and hold.state is HoldState.PENDING:
+            hold.expires_at = sign.expires_at
+            if sign.spend is not None:
+                hold.checkpoint = sign.spend.largest(hold.checkpoint or NOTHING)
+            self.changed_holds.add(hold.request_id)
+        return Resolved(hold)
+
+    def _expire(self, request_id: str) -> Resolved:
+        hold = self.holds.get(request_id)
+        if hold is None or hold.state is not HoldState.PENDING:
+            return Resolved(hold)
+        self._post(hold, hold.checkpoint or hold.spend)
+        hold.is_estimated = True
+        return self._resolve(hold, HoldState.EXPIRED)
+
+    def _post(self, hold: Hold, spend: Spend) -> None:
+        """Post ``spend`` in all, of which some may be posted already, and free what is held."""
+        self._free(hold)
+        for entry in hold.entries:
+            line = self._line(entry.key)
+            line.posted += spend.of(entry.metric) - hold.posted.of(entry.metric)
+        hold.posted = spend
+
+    def _free(self, hold: Hold) -> None:
+        if hold.state is HoldState.PENDING:
+            for entry in hold.entries:
+                self._line(entry.key).pending -= entry.held
+
+    def _resolve(self, hold: Hold, state: HoldState) -> Resolved:
+        hold.state = state
+        self.changed_holds.add(hold.request_id)
+        return Resolved(hold)
+
+    def _line(self, key: LineKey) -> Line:
+        self.changed_lines.add(key)
+        return self.lines[key]
+
+
+def keys_of(operations: Iterable[Operation], holds: Mapping[str, Hold]) -> list[LineKey]:
+    """Return the lines that operations touch, in the order in which they are locked."""
+    keys: set[LineKey] = set()
+    for operation in operations:
+        if isinstance(operation, Reserve):
+            keys.update(account.key for account in operation.accounts)
+        if hold := holds.get(operation.request_id):
+            keys.update(entry.key for entry in hold.entries)
+    return sorted(keys)
+
+
+def _output_of(spend: Spend, demand: Demand) -> int:
+    """Return the output tokens of a choice that a hold was made for."""
+    return (spend.tokens - demand.input_tokens) // demand.choices

@@ -1,0 +1,89 @@
+"""Which budgets bind a call, and by how much it would draw on each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from app.ledger.periods import Window, window_at
+
+SCOPES = ("global", "team", "user", "key", "model")
+METRICS = ("tokens", "cost", "requests")
+MODES = ("enforce", "shadow")
+# A budget of this subject is one for each user, team, key or model that has none of its own.
+EVERYBODY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One rule; ``limit`` is in tokens, micro-USD or requests."""
+
+    id: int
+    scope: str
+    subject: str
+    metric: str
+    period: str
+    limit: int
+    mode: str
+
+    @property
+    def is_enforced(self) -> bool:
+        return self.mode == "enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whom a call is charged to, in every scope; None where there is nobody."""
+
+    user: str | None
+    team: str | None
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of the ledger: a budget, whose it is, and its present period."""
+
+    budget: Budget
+    subject: str
+    window: Window
+
+    @property
+    def key(self) -> tuple[int, str, datetime]:
+        """Return what identifies it, in the order in which lines are locked."""
+        return (self.budget.id, self.subject, self.window.start)
+
+
+def accounts_for(
+    budgets: Iterable[Budget],
+    payer: Payer,
+    models: Sequence[str],
+    at: datetime,
+    zone: ZoneInfo,
+) -> list[Account]:
+    """Return every line that a call draws on. ``models``: the model, and the groups it is in."""
+    subjects = {
+        "global": ("",),
+        "team": (payer.team,) if payer.team else (),
+        "user": (payer.user,) if payer.user else (),
+        "key": (payer.key,) if payer.key else (),
+        "model": tuple(models),
+    }
+    chosen: dict[tuple[str, str, str, str], Budget] = {}
+    for budget in budgets:
+        for subject in subjects[budget.scope]:
+            if budget.subject not in (subject, EVERYBODY):
+                continue
+            slot = (budget.scope, subject, budget.metric, budget.period)
+            # One of their own stands before the one for everybody.
+            if slot not in chosen or budget.subject == subject:
+                chosen[slot] = budget
+    return sorted(
+        (
+            Account(budget, subject, window_at(budget.period, at, zone))
+            for (_, subject, _, _), budget in chosen.items()
+        ),
+        key=lambda account: account.key,
+    )
