@@ -245,7 +245,7 @@ def test_open_webuis_person_is_the_same_by_header_and_by_signature(shop: Shop) -
 
 
 def test_open_webuis_bad_signature_is_refused(shop: Shop) -> None:
-    code, body = open_webui(shop, {"X-OpenWebUI-User-Jwt": signed("somebody-elses-secret-0123456789abcdef")})
+    code, body = open_webui(shop, {"X-OpenWebUI-User-Jwt": signed(JWT_SECRET[::-1])})
 
     assert (code, body["error"]["code"]) == (401, "identity_rejected")
     assert shop.upstream.calls == []
