@@ -184,6 +184,27 @@ def expired() -> datetime:
     return datetime.now(UTC) - timedelta(hours=1)
 
 
+def seconds_from_now(seconds: int) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"iat": seconds_from_now(30)},
+        {"iat": seconds_from_now(30), "nbf": seconds_from_now(30)},
+        {"exp": seconds_from_now(-30)},
+    ],
+    ids=["issued_ahead", "valid_ahead", "expired_behind"],
+)
+def test_signed_person_of_a_clock_that_is_a_little_off_is_believed(
+    times: dict[str, datetime],
+) -> None:
+    person = person_from_headers({OPENWEBUI_JWT_HEADER: token(**times)}, SECRET)
+
+    assert person.user_id == "u-7"
+
+
 @pytest.mark.parametrize(
     "presented",
     [
@@ -194,6 +215,7 @@ def expired() -> datetime:
         token(iss=None),
         token(sub=None),
         token(exp=expired()),
+        token(iat=datetime.now(UTC) + timedelta(hours=1)),
         token(sub=" "),
         token() + "x",
         "not-a-token",
