@@ -36,6 +36,7 @@ DRAIN_MARGIN_S = 2.0
 # A worker without requests for this long after TERM leaves; one may be on its way until then.
 DRAIN_LINGER_S = 1.0
 WORKER_POLL_S = 0.1
+GC_THRESHOLDS = (50_000, 20, 20)
 THREADS = 8
 
 
@@ -97,6 +98,9 @@ class AsgiServer:
         # once a second under load.
         gc.collect()
         gc.freeze()
+        # Each stream adds objects that live for minutes; with Python's own thresholds they were
+        # looked through again and again while many streams began.
+        gc.set_threshold(*GC_THRESHOLDS)
 
     async def _close(self) -> None:
         if self._watch is not None and self._watch is not asyncio.current_task():

@@ -54,6 +54,8 @@ class Exchange:
         self._sent: list[Message] = []
         self._grew = asyncio.Condition()
         self._has_left = False
+        self._reads = asyncio.Event()
+        self._reads.set()
         self.error: BaseException | None = None
 
     async def run(self) -> Reply:
@@ -69,6 +71,13 @@ class Exchange:
         """Close the connection, as a caller does."""
         self._has_left = True
         await self._incoming.put({"type": "http.disconnect"})
+
+    async def stop_reading(self) -> None:
+        """Have the server wait for room, from now on."""
+        self._reads.clear()
+
+    async def read_on(self) -> None:
+        self._reads.set()
 
     async def wait_for_body(self, count: int) -> None:
         """Wait until this many pieces of the body have been sent."""
@@ -93,6 +102,7 @@ class Exchange:
         return await self._incoming.get()
 
     async def _send(self, message: Message) -> None:
+        await self._reads.wait()
         async with self._grew:
             self._sent.append(message)
             self._grew.notify_all()
@@ -126,7 +136,11 @@ class AsgiClient:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine`` on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(WAIT_S)
+        return self.submit(coroutine).result(WAIT_S)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Have ``coroutine`` run on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(
         self,
@@ -146,7 +160,7 @@ class AsgiClient:
     ) -> tuple[Exchange, concurrent.futures.Future[Reply]]:
         """Start a request and leave it under way."""
         exchange = self.exchange(method, path, headers, body)
-        return exchange, asyncio.run_coroutine_threadsafe(exchange.run(), self._loop)
+        return exchange, self.submit(exchange.run())
 
     def exchange(
         self,

@@ -32,6 +32,9 @@ from tests.fakes.litellm import FakeLiteLLM
 from tests.raw_http import RawClient
 from tests.servers import ProxyServer
 
+# Its assertions are part of tests, and should say as much.
+pytest.register_assert_rewrite("tests.watched")
+
 ADMIN_KEY = "sk-admin-for-the-tests-only"
 MASTER_KEY = "sk-master-for-the-tests-only"
 WEBHOOK_SECRET = "webhook-secret-for-the-tests-only"

@@ -33,6 +33,8 @@ class Responses(OpenAIErrors):
         fields.refuse(body, *_STORED)
         passed = without_steering(body)
         fields.without_nulls(passed, "max_output_tokens")
+        # OpenAI's default keeps every answer, in the one account that all the company shares.
+        passed.setdefault("store", False)
         model, user = passed.pop("model"), passed.pop("user", None)
         pictures = fields.pictures(passed["input"])
         needs = Needs(

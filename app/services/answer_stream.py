@@ -112,7 +112,8 @@ class AnswerStream(AsyncIterator[bytes]):
                 return
 
     def _require_begun(self) -> None:
-        if self._has_ended and not self.is_complete:
+        """What comes together with part of an answer, be it an error, belongs to the answer."""
+        if self._has_ended and not self.is_complete and not _says_something(self._first):
             raise self.error or LiteLLMError()
 
     async def aclose(self) -> None:

@@ -86,10 +86,13 @@ async def first_answer(
     attempt: Callable[[Model], Awaitable[T]],
     path: list[Step],
     has_time: Callable[[], bool],
+    *,
+    is_whole: bool = True,
 ) -> tuple[Model, T]:
     """Return the first model that answers, and its answer; ``path`` takes note of every step.
 
-    ``attempt`` raises SolarisError where its model does not answer.
+    ``attempt`` raises SolarisError where its model does not answer. An answer that is not
+    ``is_whole`` has only begun: how its model did is told by whoever reads it.
 
     Raises: what the first model that was asked failed with; ModelNotAvailableError or
     RateLimitedError, where none could be asked.
@@ -104,7 +107,8 @@ async def first_answer(
             continue
         try:
             answer = await attempt(model)
-            permit.succeeded()
+            if is_whole:
+                permit.succeeded()
         except SolarisError as error:
             _tell(permit, error)
             path.append(Step(model.name, "failed", error.cause, error.upstream_status))

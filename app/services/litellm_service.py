@@ -156,6 +156,7 @@ class LiteLLMService:
                 lambda model: self._attempt(call, model, deadline),
                 call.path,
                 lambda: deadline.left_s() > 0,
+                is_whole=not request.is_stream,
             )
         except SolarisError as error:
             self._failed(call, error)

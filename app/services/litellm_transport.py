@@ -20,6 +20,8 @@ CONNECT_TIMEOUT_S = 5.0
 MAX_HEADER_BYTES = 64 * 1024
 # How long an idle connection is kept; uvicorn, under LiteLLM, closes its side after 5 s.
 KEEPALIVE_S = 4.0
+# How long a silence may last before the connection is looked at.
+SILENCE_S = 1.0
 
 
 class Deadline:
@@ -40,6 +42,8 @@ class UpstreamAnswer:
         self._deadline = deadline
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        # What broke the connection, kept until what came before it is read.
+        self._failure: LiteLLMError | None = None
 
     @property
     def is_event_stream(self) -> bool:
@@ -50,17 +54,14 @@ class UpstreamAnswer:
 
         Raises: UpstreamTimeoutError, LiteLLMError.
         """
+        chunks: list[bytes] = []
         try:
-            async with asyncio.timeout_at(self._deadline.at_s):
-                raw = await self._response.read()
-        except TimeoutError as fault:
-            raise UpstreamTimeoutError() from fault
-        except aiohttp.ClientError as fault:
-            raise LiteLLMError() from fault
+            while chunk := await self._next_or_silence():
+                chunks.append(chunk)
         finally:
             self._response.release()
         try:
-            return orjson.loads(raw)
+            return orjson.loads(b"".join(chunks))
         except orjson.JSONDecodeError:
             return None
 
@@ -69,17 +70,53 @@ class UpstreamAnswer:
 
         Raises: UpstreamTimeoutError, LiteLLMError when the connection broke.
         """
-        left_s = self._deadline.left_s()
-        if left_s <= 0:
+        until_s = asyncio.get_running_loop().time() + patience_s
+        while (chunk := await self._wait(until_s)) is None:
+            if asyncio.get_running_loop().time() >= until_s:
+                return None
+        return chunk
+
+    async def _next_or_silence(self) -> bytes:
+        """Return the next bytes, b"" when the body has ended, however long they take to come."""
+        chunk = None
+        while chunk is None:
+            chunk = await self.next_chunk(self._deadline.left_s())
+        return chunk
+
+    async def _wait(self, until_s: float) -> bytes | None:
+        """Return the next bytes, or None after a second of silence on a connection that stands."""
+        if self._failure is not None:
+            raise self._failure
+        now_s, deadline_s = asyncio.get_running_loop().time(), self._deadline.at_s
+        if now_s >= deadline_s:
             raise UpstreamTimeoutError()
-        wait_s = min(patience_s, left_s)
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout_at(min(until_s, deadline_s, now_s + SILENCE_S)):
                 return await self._response.content.readany()
         except TimeoutError:
+            self._require_connection()
             return None
         except aiohttp.ClientError as fault:
-            raise LiteLLMError() from fault
+            return self._last_words(fault)
+
+    def _last_words(self, fault: aiohttp.ClientError) -> bytes:
+        """Return what came before the connection broke: aiohttp raises before it hands it out."""
+        self._failure = LiteLLMError()
+        content = self._response.content
+        if content._buffer:  # noqa: SLF001  # it has no public way to what is left
+            return content._read_nowait(-1)  # noqa: SLF001
+        raise self._failure from fault
+
+    def _require_connection(self) -> None:
+        """Raises: LiteLLMError, where aiohttp has closed the connection over bytes that it could
+        not parse: it tells nobody who reads the body."""
+        connection = self._response.connection
+        if connection is None:
+            return
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            self._failure = LiteLLMError()
+            raise self._failure
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end: upstream then stops."""

@@ -37,17 +37,23 @@ class Received:
 class FakeLiteLLM:
     """Answers like LiteLLM until told otherwise; records what it received.
 
-    ``script`` takes handlers for the next calls, one each; after that the default answers again.
+    ``script`` takes handlers for the next calls, one each; after that each model has its own, given
+    by ``for_model``, or the default. ``closed_early`` counts calls whose connection ended before
+    their answer did.
     """
 
     models: tuple[str, ...] = ("gpt-4", "gpt-4o")
     default: Handler | None = None
+    # Where it listens; 0 is anywhere.
+    port: int = 0
     received: list[Received] = field(default_factory=list)
     open_streams: int = 0
     closed_early: int = 0
 
     def __post_init__(self) -> None:
         self._script: deque[Handler] = deque()
+        self._by_model: dict[str, Handler] = {}
+        self._server: web.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-litellm", daemon=True)
@@ -69,6 +75,30 @@ class FakeLiteLLM:
     def script(self, *handlers: Handler) -> None:
         self._script.extend(handlers)
 
+    def for_model(self, model: str, handler: Handler) -> None:
+        """Have every call that asks for ``model`` answered by ``handler``."""
+        self._by_model[model] = handler
+
+    def attempts(self, model: str) -> int:
+        """Return how many calls have asked for ``model``."""
+        return sum(_model_in(call.raw) == model for call in self.calls)
+
+    def forget(self) -> None:
+        """Be as new: nothing received, nobody to be answered in a way of their own."""
+        self._script.clear()
+        self._by_model.clear()
+        self.received.clear()
+        self.closed_early = 0
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._server.connections) if self._server else 0
+
+    @property
+    def used_connections(self) -> int:
+        """Return how many connections have ever carried a request."""
+        return len({request.peer for request in self.received})
+
     @property
     def calls(self) -> list[Received]:
         """Return what would have cost money: every POST."""
@@ -86,9 +116,10 @@ class FakeLiteLLM:
         # A cut connection must not wait for a handler that sleeps on purpose.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", self.port)
         await site.start()
         self._port = runner.addresses[0][1]
+        self._server = runner.server
         self._ready.set()
         await self._stopped.wait()
         await runner.cleanup()
@@ -101,7 +132,7 @@ class FakeLiteLLM:
         )
         if request.method == "GET":
             return self._free_endpoint(request)
-        handler = self._script.popleft() if self._script else self.default or completion()
+        handler = self._handler_for(raw)
         self.open_streams += 1
         try:
             return await handler(request)
@@ -111,12 +142,25 @@ class FakeLiteLLM:
         finally:
             self.open_streams -= 1
 
+    def _handler_for(self, raw: bytes) -> Handler:
+        if self._script:
+            return self._script.popleft()
+        return self._by_model.get(_model_in(raw)) or self.default or completion()
+
     def _free_endpoint(self, request: web.Request) -> web.Response:
         if request.path == "/health/readiness":
             return web.json_response({"status": "healthy", "db": "Not connected"})
         if request.path == "/v1/models":
             return web.json_response({"object": "list", "data": [{"id": m} for m in self.models]})
         return web.json_response({"error": {"message": "no such page"}}, status=404)
+
+
+def _model_in(raw: bytes) -> str:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return ""
+    return str(body.get("model")) if isinstance(body, dict) else ""
 
 
 def completion(text: str = "olá", usage: dict[str, Any] | None = None) -> Handler:

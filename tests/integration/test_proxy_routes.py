@@ -394,7 +394,7 @@ def test_whole_answer_of_a_cheap_model_costs_its_fraction_rounded_up_once(
 def test_whole_answer_of_a_group_names_and_prices_the_member_that_answered(
     client: FlaskClient, auth: Auth, upstream: FakeLiteLLM
 ) -> None:
-    upstream.script(status(200, {"usage": USAGE}, {"x-litellm-model-name": "openai/gpt-4o"}))
+    upstream.script(status(500, {}), status(500, {}))
 
     response = ask(client, auth, model="gpt-4-group")
 
@@ -457,12 +457,15 @@ def test_stream_carries_the_headers_of_one(client: FlaskClient, auth: Auth) -> N
 
 # --- LiteLLM fails -------------------------------------------------------------------------------
 
+CHAIN = ["gpt-4", "gpt-4-turbo", "gpt-4o", "claude-3-opus"]
+# What may be another model's answer; anything else is the caller's own mistake.
+GOES_ON = (429, 502, 503, 504)
 REFUSALS: list[tuple[int, Any, int, str]] = [
     (302, {}, 502, "upstream_error"),
     (400, INTERNAL, 400, "invalid_request_error"),
     (401, INTERNAL, 502, "upstream_error"),
     (403, INTERNAL, 502, "upstream_error"),
-    (404, INTERNAL, 400, "invalid_request_error"),
+    (404, INTERNAL, 502, "upstream_error"),
     (408, INTERNAL, 504, "upstream_timeout"),
     (413, INTERNAL, 400, "invalid_request_error"),
     (422, INTERNAL, 400, "invalid_request_error"),
@@ -485,14 +488,15 @@ def test_refusal_of_litellms_becomes_our_envelope(
     our_code: str,
     streamed: bool,
 ) -> None:
-    upstream.script(status(code, {"error": {"message": message, "type": "x", "code": "y"}}))
+    upstream.default = status(code, {"error": {"message": message, "type": "x", "code": "y"}})
 
     response = ask(client, auth, stream=streamed)
 
     assert (response.status_code, error_of(response)["code"]) == (ours, our_code)
     assert response.headers["x-request-id"]
     assert not re.search(rb"litellm|10\.0\.0\.7|sk-internal|oi\]", response.data, re.IGNORECASE)
-    assert len(upstream.calls) == 1
+    asked = [call.body["model"] for call in upstream.calls]
+    assert asked == (CHAIN if ours in GOES_ON else CHAIN[:1])
 
 
 def test_reason_that_a_provider_gives_is_passed_on(
@@ -533,7 +537,7 @@ def test_rate_limit_tells_when_to_come_back_but_to_those_who_misread_it(
     user_agent: str,
     retry_after: str | None,
 ) -> None:
-    upstream.script(status(429, {}, {"llm_provider-retry-after": "6.2"}))
+    upstream.default = status(429, {}, {"llm_provider-retry-after": "6.2"})
 
     response = ask(client, {**auth, "User-Agent": user_agent})
 
@@ -556,7 +560,7 @@ JUNK: dict[str, Handler] = {
 def test_junk_with_status_200_is_502(
     client: FlaskClient, auth: Auth, upstream: FakeLiteLLM, name: str, streamed: bool
 ) -> None:
-    upstream.script(JUNK[name])
+    upstream.default = JUNK[name]
 
     response = ask(client, auth, stream=streamed)
 
@@ -567,7 +571,7 @@ def test_junk_with_status_200_is_502(
 def test_whole_answer_that_is_cut_is_502(
     client: FlaskClient, auth: Auth, upstream: FakeLiteLLM
 ) -> None:
-    upstream.script(JUNK["cut"])
+    upstream.default = JUNK["cut"]
 
     response = ask(client, auth)
 
@@ -589,7 +593,7 @@ BROKEN_STREAMS: dict[str, Handler] = {
 def test_stream_that_breaks_off_ends_with_our_error_event(
     client: FlaskClient, auth: Auth, upstream: FakeLiteLLM, name: str
 ) -> None:
-    upstream.script(BROKEN_STREAMS[name])
+    upstream.default = BROKEN_STREAMS[name]
 
     response = ask(client, auth, stream=True)
 
@@ -600,14 +604,36 @@ def test_stream_that_breaks_off_ends_with_our_error_event(
     assert not re.search(rb"litellm|sk-internal", response.data, re.IGNORECASE)
 
 
-def test_stream_that_breaks_off_before_its_first_event_ends_with_our_error_event(
-    client: FlaskClient, auth: Auth, upstream: FakeLiteLLM
+EARLY_FAILURES: dict[str, Handler] = {
+    "cut": cut(),
+    "empty": stream([]),
+    "comment_and_end": stream([b": hello\n\n"]),
+    "half_an_event": stream([EVENTS[0][:-9]]),
+    "error_event": stream([b'data: {"error": {"message": "sk-internal"}}\n\n', EVENTS[-1]]),
+}
+
+
+@pytest.mark.parametrize("name", EARLY_FAILURES)
+def test_stream_that_fails_before_its_first_event_is_still_a_502(
+    client: FlaskClient, auth: Auth, upstream: FakeLiteLLM, name: str
 ) -> None:
-    upstream.script(cut())
+    upstream.default = EARLY_FAILURES[name]
 
     response = ask(client, auth, stream=True)
 
-    assert last_error(response)["code"] == "upstream_error"
+    assert (response.status_code, error_of(response)["code"]) == (502, "upstream_error")
+
+
+@pytest.mark.parametrize("name", EARLY_FAILURES)
+def test_stream_that_fails_before_its_first_event_is_another_models(
+    client: FlaskClient, auth: Auth, upstream: FakeLiteLLM, name: str
+) -> None:
+    upstream.script(EARLY_FAILURES[name], stream(EVENTS))
+
+    response = ask(client, auth, stream=True)
+
+    assert response.data == b"".join(EVENTS[:-2]) + EVENTS[-1]
+    assert response.headers["x-solaris-model"] == CHAIN[1]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
@@ -631,7 +657,7 @@ def test_litellm_that_is_too_slow_is_504(
     client_with: MakeClient, auth: Auth, upstream: FakeLiteLLM, handler: Handler, streamed: bool
 ) -> None:
     client = client_with(litellm={"timeout_s": 0.3})
-    upstream.script(handler)
+    upstream.default = handler
 
     response = ask(client, auth, stream=streamed)
 
@@ -815,7 +841,7 @@ def test_messages_are_in_the_configured_language(
 
 
 @pytest.mark.parametrize(
-    ("locale", "words"), [("pt_BR", "O modelo devolveu"), ("en", "The model returned")]
+    ("locale", "words"), [("pt_BR", "O provedor do modelo"), ("en", "The model's provider")]
 )
 def test_error_event_of_a_stream_is_in_the_configured_language(
     client_with: MakeClient, auth: Auth, upstream: FakeLiteLLM, locale: str, words: str

@@ -113,7 +113,7 @@ def test_concurrent_calls_share_one_session_and_few_connections(
             left.pop()
             exchange = client.exchange("POST", "/v1/chat/completions", auth.items(), CHAT)
             status = (await exchange.run()).status
-            seen.add((status, id(service._transport.session())))
+            seen.add((status, id(service._gateway._transport.session())))
         return seen
 
     async def call_in_turns() -> list[set[tuple[int, int]]]:

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.dialects.base import Usage
+from app.dialects.openai_chat import CompletionReader
 from app.services.answer_stream import KEEPALIVE_COMMENT, AnswerStream
 from app.utils.exceptions import (
     DrainingError,
@@ -20,8 +22,9 @@ from tests.fakes.upstream import ScriptedAnswer, Step
 
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"ol\xc3\xa1"}}]}\n\n'
 LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
-USAGE_OF_LITELLM = b'data: {"choices":[{"index":0,"delta":{}}],"usage":{"total_tokens":26}}\n\n'
-USAGE_OF_OPENAI = b'data: {"choices":[],"usage":{"total_tokens":26}}\n\n'
+USAGE = b'"usage":{"prompt_tokens":21,"completion_tokens":5}'
+USAGE_OF_LITELLM = b'data: {"choices":[{"index":0,"delta":{}}],' + USAGE + b"}\n\n"
+USAGE_OF_OPENAI = b'data: {"choices":[],' + USAGE + b"}\n\n"
 FAILED = b'data: {"error":{"message":"key sk-1 of https://x","code":"500"}}\n\n'
 DONE = b"data: [DONE]\n\n"
 ANSWER = HELLO + LAST + USAGE_OF_LITELLM + DONE
@@ -37,18 +40,20 @@ class Stage:
         self.received = b""
 
     def stream(self) -> AnswerStream:
-        return AnswerStream(
+        stream = AnswerStream(
             self.answer,
-            forward_usage=self.forward_usage,
-            render_error=lambda error: b"data: E=" + error.code.encode() + b"\n\n",
-            on_end=self.ended.append,
+            CompletionReader(forward_usage=self.forward_usage),
+            lambda error: b"data: E=" + error.code.encode() + b"\n\n",
         )
+        stream.on_end = self.ended.append
+        return stream
 
     def run(self) -> AnswerStream:
         """Read the stream to its end."""
 
         async def read() -> AnswerStream:
             stream = self.stream()
+            await stream.begin()
             chunks = [chunk async for chunk in stream]
             assert all(chunks)
             self.received = b"".join(chunks)
@@ -81,7 +86,7 @@ def test_stream_in_any_chunks_gives_the_same_bytes(
 
     assert stage.received == expected
     assert (stream.is_complete, stream.error) == (True, None)
-    assert stream.usage == {"total_tokens": 26}
+    assert stream.usage == Usage(21, 5)
 
 
 @pytest.mark.parametrize("usage", [USAGE_OF_LITELLM, USAGE_OF_OPENAI])
@@ -91,11 +96,13 @@ def test_usage_chunk_not_asked_for_is_taken_out_but_noted(usage: bytes) -> None:
     stream = stage.run()
 
     assert stage.received == HELLO + DONE
-    assert stream.usage == {"total_tokens": 26}
+    assert stream.usage == Usage(21, 5)
 
 
 def test_usage_in_a_chunk_that_says_more_stays() -> None:
-    last = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":1}}\n\n'
+    last = (
+        b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\n'
+    )
     stage = Stage([last, DONE])
 
     stage.run()
@@ -125,11 +132,11 @@ def test_event_that_only_looks_special_passes_untouched(event: bytes) -> None:
 
 
 def test_silence_is_filled_with_keep_alive_comments() -> None:
-    stage = Stage([None, HELLO, None, DONE])
+    stage = Stage([HELLO, None, DONE])
 
     stage.run()
 
-    assert stage.received == KEEPALIVE_COMMENT + HELLO + KEEPALIVE_COMMENT + DONE
+    assert stage.received == HELLO + KEEPALIVE_COMMENT + DONE
 
 
 def test_silence_inside_an_oversized_event_is_left_alone() -> None:
@@ -208,7 +215,7 @@ def test_error_event_of_litellm_is_replaced_by_ours() -> None:
     assert isinstance(stream.error, LiteLLMError)
 
 
-@pytest.mark.parametrize("steps", [[ANSWER], [HELLO], [HELLO, LiteLLMError()], [FAILED], []])
+@pytest.mark.parametrize("steps", [[ANSWER], [HELLO], [HELLO, LiteLLMError()], [HELLO, FAILED]])
 def test_stream_read_to_any_end_is_closed_and_reported_once(steps: list[Step]) -> None:
     stage = Stage(steps)
 
@@ -258,3 +265,34 @@ def test_farewell_says_that_the_server_stops() -> None:
 
     assert isinstance(stream.error, DrainingError)
     assert stage.ended == [stream]
+
+
+# How it begins
+
+
+@pytest.mark.parametrize(
+    "steps", [[], [FAILED], [b": hello\n\n"], [LiteLLMError()], [b'data: {"choi'], [FAILED + DONE]]
+)
+def test_stream_that_fails_before_its_first_event_is_no_stream(steps: list[Step]) -> None:
+    stage = Stage(steps)
+
+    with pytest.raises(LiteLLMError):
+        stage.run()
+
+    assert (stage.answer.closed, stage.ended) == (1, [])
+
+
+def test_stream_that_begins_with_comments_passes_them_on() -> None:
+    stage = Stage([b": hello\n\n", b": again\n\n", HELLO, DONE])
+
+    stage.run()
+
+    assert stage.received == b": hello\n\n: again\n\n" + HELLO + DONE
+
+
+def test_error_that_comes_with_the_first_event_belongs_to_the_answer() -> None:
+    stage = Stage([HELLO + FAILED])
+
+    stage.run()
+
+    assert stage.received == HELLO + error_event("upstream_error")

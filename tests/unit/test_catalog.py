@@ -78,11 +78,11 @@ def model(document: dict[str, Any], index: int = 0) -> dict[str, Any]:
 
 
 def test_prices_become_exact_integers(catalog: Catalog) -> None:
-    assert catalog.models["gpt-4"].prices == Prices(30_000_000, 60_000_000, 30_000_000)
+    assert catalog.models["gpt-4"].prices == Prices(30_000_000, 60_000_000, 30_000_000, 30_000_000)
 
 
 def test_price_of_cached_input_is_read_where_it_is_given(catalog: Catalog) -> None:
-    assert catalog.models["claude"].prices == Prices(3_000_000, 15_000_000, 300_000)
+    assert catalog.models["claude"].prices == Prices(3_000_000, 15_000_000, 300_000, 3_000_000)
 
 
 def test_price_of_the_finest_grain_is_one(tmp_path: Path) -> None:
@@ -146,25 +146,6 @@ def test_resolve_gives_the_models_in_order(catalog: Catalog, name: str, tried: l
 
 def test_resolve_of_an_unknown_name_is_none(catalog: Catalog) -> None:
     assert catalog.resolve("gpt-5") is None
-
-
-@pytest.mark.parametrize(
-    ("name", "target", "served"),
-    [
-        ("gpt-4", None, "gpt-4"),
-        ("gpt-4", "anthropic/claude-3", "gpt-4"),
-        ("smart", "openai/gpt-4", "gpt-4"),
-        ("smart", "openai/unheard-of", None),
-        ("smart", None, None),
-        ("gpt-5", "openai/gpt-4", None),
-    ],
-)
-def test_served_by_tells_the_model_that_answered(
-    catalog: Catalog, name: str, target: str | None, served: str | None
-) -> None:
-    answered = catalog.served_by(name, target)
-
-    assert (answered.name if answered else None) == served
 
 
 # Faults

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from app.utils import exceptions
-from app.utils.error_body import envelope, sse_event
 from app.utils.exceptions import (
     InsufficientQuotaError,
     InvalidRequestError,
+    LiteLLMUnreachableError,
     ModelNotFoundError,
     RateLimitedError,
     RequestTooLargeError,
@@ -86,19 +85,6 @@ def test_error_as_text_is_its_code_only() -> None:
     assert str(ModelNotFoundError("a-secret-model")) == "model_not_found"
 
 
-def test_envelope_has_the_shape_that_openais_clients_read() -> None:
-    assert envelope(ModelNotFoundError("gpt-5"), "Não existe.") == {
-        "error": {
-            "message": "Não existe.",
-            "type": "invalid_request_error",
-            "param": "model",
-            "code": "model_not_found",
-        }
-    }
-
-
-def test_sse_event_carries_the_envelope_on_one_line() -> None:
-    event = sse_event(RateLimitedError(), "Tente\nde novo.")
-
-    assert (event[:6], event[-2:], event.count(b"\n")) == (b"data: ", b"\n\n", 2)
-    assert json.loads(event[6:])["error"]["message"] == "Tente\nde novo."
+def test_cause_of_an_error_says_more_than_its_code_where_there_is_more() -> None:
+    assert LiteLLMUnreachableError().cause == "litellm_unreachable"
+    assert RateLimitedError().cause == "rate_limit_exceeded"

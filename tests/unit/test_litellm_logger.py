@@ -47,6 +47,7 @@ def test_response_is_logged_with_its_figures(written: pytest.LogCaptureFixture) 
         "status_code": 200,
         "response_time_ms": 120,
         "usage": {"total_tokens": 26},
+        "path": None,
     }
 
 
@@ -60,6 +61,7 @@ def test_error_is_logged_by_its_code(written: pytest.LogCaptureFixture) -> None:
         "model": "gpt-4",
         "error": "upstream_timeout",
         "error_type": "UpstreamTimeoutError",
+        "path": None,
     }
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from app.config.catalog import Catalog, load_catalog
 from app.config.settings import LiteLLMSettings, SecuritySettings, Settings
+from app.dialects.base import Usage
 from app.services.answer_stream import AnswerStream
 from app.services.health_service import HealthService
+from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
 from app.utils.exceptions import (
@@ -22,10 +24,19 @@ from app.utils.exceptions import (
     ModelNotFoundError,
     RateLimitedError,
     SolarisError,
+    UpstreamMisconfiguredError,
     UpstreamRejectedError,
 )
 from tests.fakes.clock import FakeClock
-from tests.fakes.litellm import FakeLiteLLM, Handler, completion, raw, status, stream
+from tests.fakes.litellm import (
+    FakeLiteLLM,
+    Handler,
+    completion,
+    endless,
+    raw,
+    status,
+    stream,
+)
 
 T = TypeVar("T")
 Ask = Callable[[LiteLLMService], Awaitable[T]]
@@ -52,16 +63,17 @@ class Stage:
 
         async def run() -> T:
             clock = FakeClock()
+            health = HealthService(catalog().health, clock)
             litellm = LiteLLMSettings(
                 base_url=self.base_url, master_key=MASTER_KEY, timeout_s=10, max_retries=0
             )
             self.service = LiteLLMService(
                 Settings(litellm=litellm, security=SecuritySettings(secret_key="k" * 32)),
                 catalog(),
-                LiteLLMTransport(litellm),
-                HealthService(clock),
+                LiteLLMGateway(LiteLLMTransport(litellm), health, litellm),
+                health,
                 clock,
-                lambda error: b"data: E=" + error.code.encode() + b"\n\n",
+                lambda error: error.code,
             )
             try:
                 return await ask(self.service)
@@ -74,9 +86,13 @@ class Stage:
         self.upstream.script(*handlers)
         return self.use(lambda service: service.chat_completion(model, HELLO, **params))
 
-    def refused(self, *handlers: Handler, model: str = "gpt-4", **params: Any) -> SolarisError:
+    def refused(
+        self, handler: Handler | None = None, model: str = "gpt-4", **params: Any
+    ) -> SolarisError:
+        """Return the error of a call that every model answers with ``handler``."""
+        self.upstream.default = handler
         with pytest.raises(SolarisError) as caught:
-            self.chat(*handlers, model=model, **params)
+            self.chat(model=model, **params)
         return caught.value
 
     def read(self, *handlers: Handler, **params: Any) -> tuple[bytes, Any]:
@@ -206,11 +222,12 @@ def test_cost_of_an_answer_from_the_cache_is_nothing(stage: Stage) -> None:
 
 
 def test_answer_to_a_group_names_the_model_that_gave_it(stage: Stage) -> None:
-    answer = status(200, {"usage": {}}, {"x-litellm-model-name": "openai/gpt-4o"})
+    failed = status(500, {})
 
-    _, _, metadata = stage.chat(answer, model="gpt-4-group")
+    _, _, metadata = stage.chat(failed, failed, model="gpt-4-group")
 
     assert metadata["model_used"] == "gpt-4o"
+    assert [step["model"] for step in metadata["path"]] == ["gpt-4", "gpt-4-turbo", "gpt-4o"]
 
 
 def test_stream_read_to_its_end_completes_its_metadata(stage: Stage) -> None:
@@ -218,7 +235,7 @@ def test_stream_read_to_its_end_completes_its_metadata(stage: Stage) -> None:
 
     assert received.endswith(b"data: [DONE]\n\n")
     assert b'"usage"' not in received
-    assert (metadata["usage"]["total_tokens"], metadata["cost"]) == (26, 930)
+    assert (metadata["usage"], metadata["cost"]) == (Usage(21, 5), 930)
 
 
 def test_stream_asked_for_usage_has_it(stage: Stage) -> None:
@@ -253,7 +270,7 @@ def test_body_nested_too_deeply_costs_no_call(stage: Stage) -> None:
     [
         (status(400, {"error": {"message": "too long"}}), UpstreamRejectedError, "unavailable"),
         (status(429, {"error": {}}), RateLimitedError, "rate_limited"),
-        (status(401, {"error": {}}), LiteLLMError, "unhealthy"),
+        (status(401, {"error": {}}), UpstreamMisconfiguredError, "unhealthy"),
         (status(500, {"error": {}}), LiteLLMError, "unhealthy"),
         (status(503, {"error": {}}), ModelNotAvailableError, "unhealthy"),
         (status(200, {"error": {"message": "late"}}), LiteLLMError, "unhealthy"),
@@ -265,9 +282,18 @@ def test_body_nested_too_deeply_costs_no_call(stage: Stage) -> None:
 def test_refusal_of_litellm_is_told_by_kind_and_held_against_the_model(
     stage: Stage, handler: Handler, expected: type[SolarisError], health: str
 ) -> None:
-    error = stage.refused(handler)
+    stage.upstream.default = handler
+    errors: list[SolarisError] = []
 
-    assert type(error) is expected
+    async def call_often(service: LiteLLMService) -> None:
+        for _ in range(catalog().health.unhealthy_threshold):
+            with pytest.raises(SolarisError) as caught:
+                await service.chat_completion("gpt-4", HELLO)
+            errors.append(caught.value)
+
+    stage.use(call_often)
+
+    assert type(errors[0]) is expected
     assert stage.status_of("gpt-4") == health
 
 
@@ -283,20 +309,36 @@ def test_litellm_away_is_told_so(stage: Stage) -> None:
     assert isinstance(stage.refused(), ModelNotAvailableError)
 
 
-def test_refusal_is_asked_for_once_only(stage: Stage) -> None:
+def test_failure_is_asked_of_each_model_of_the_chain_once(stage: Stage) -> None:
     stage.refused(status(500, {"error": {}}))
 
-    assert len(stage.upstream.calls) == 1
+    asked = [call.body["model"] for call in stage.upstream.calls]
+    assert asked == ["gpt-4", *catalog().models["gpt-4"].fallbacks]
 
 
 def test_stream_that_breaks_counts_as_failed(stage: Stage) -> None:
     stage.read(stream([b'data: {"choices":[]}\n\n']))
 
     assert (stage.metrics["failed_requests"], stage.metrics["successful_requests"]) == (1, 0)
+
+
+def test_streams_that_break_again_and_again_are_held_against_the_model(stage: Stage) -> None:
+    stage.upstream.default = stream([b'data: {"choices":[]}\n\n'])
+
+    async def break_often(service: LiteLLMService) -> None:
+        for _ in range(catalog().health.unhealthy_threshold):
+            answer, _, _ = await service.chat_completion("gpt-4", HELLO, stream=True)
+            assert isinstance(answer, AnswerStream)
+            assert [chunk async for chunk in answer]
+
+    stage.use(break_often)
+
     assert stage.status_of("gpt-4") == "unhealthy"
 
 
 def test_stream_ended_by_our_own_restart_says_nothing_of_the_model(stage: Stage) -> None:
+    stage.upstream.default = endless(b'data: {"choices":[]}\n\n', pause_s=0.05)
+
     async def drain(service: LiteLLMService) -> None:
         answer, _, _ = await service.chat_completion("gpt-4", HELLO, stream=True)
         assert isinstance(answer, AnswerStream)
@@ -312,7 +354,9 @@ def test_stream_given_up_is_logged_with_counts_only(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="litellm_integration")
-    event = b'data: {"choices":[],"usage":{"prompt_tokens":3,"note":"their text"}}\n\n'
+    event = (
+        b'data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":3,"note":"y"}}\n\n'
+    )
     stage.upstream.script(stream([event, b": still here\n\n"] * 2, pause_s=0.02))
 
     async def leave(service: LiteLLMService) -> None:
@@ -324,7 +368,7 @@ def test_stream_given_up_is_logged_with_counts_only(
     stage.use(leave)
 
     line = vars(caplog.records[-1])
-    assert (line["status_code"], line["usage"]["prompt_tokens"]) == (499, 3)
+    assert (line["status_code"], line["usage"]["input_tokens"]) == (499, 3)
     assert "note" not in line["usage"]
 
 
@@ -332,7 +376,7 @@ def test_stream_given_up_is_logged_with_counts_only(
 
 
 def test_metrics_count_what_succeeded_and_failed(stage: Stage) -> None:
-    stage.upstream.script(completion(), status(500, {}))
+    stage.upstream.script(completion(), *[status(500, {})] * 4)
 
     async def call_twice(service: LiteLLMService) -> None:
         await service.chat_completion("gpt-4", HELLO)
@@ -365,7 +409,7 @@ def test_models_listed_have_the_status_that_litellm_and_calls_show(stage: Stage)
 
 
 def test_models_refreshed_forget_old_failures(stage: Stage) -> None:
-    stage.upstream.script(status(500, {}))
+    stage.upstream.default = status(500, {})
 
     async def fail_and_refresh(service: LiteLLMService) -> None:
         with pytest.raises(LiteLLMError):

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from app.config.settings import LiteLLMSettings
 from app.services.litellm_transport import Deadline, LiteLLMTransport, UpstreamAnswer
-from app.utils.exceptions import LiteLLMError, ModelNotAvailableError, UpstreamTimeoutError
+from app.utils.exceptions import LiteLLMError, LiteLLMUnreachableError, UpstreamTimeoutError
 from tests.fakes.litellm import FakeLiteLLM, cut, raw, silence, status, stream
 
 T = TypeVar("T")
@@ -23,14 +23,11 @@ def ask(
     read: Callable[[UpstreamAnswer], Awaitable[T]],
     *,
     deadline_s: float = 10.0,
-    max_retries: int = 0,
 ) -> T:
     """Send one request and ``read`` its answer, on a loop and a session of its own."""
 
     async def run() -> T:
-        transport = LiteLLMTransport(
-            LiteLLMSettings(base_url=base_url, max_retries=max_retries, retry_delay_s=0.01)
-        )
+        transport = LiteLLMTransport(LiteLLMSettings(base_url=base_url))
         try:
             answer = await transport.post("/v1/x", b"{}", {}, Deadline(deadline_s))
             with contextlib.closing(answer):
@@ -127,7 +124,7 @@ def test_answer_that_never_begins_is_an_error(upstream: FakeLiteLLM) -> None:
     upstream.script(hang_up)
 
     with pytest.raises(LiteLLMError) as caught:
-        ask(upstream.url, json_of, max_retries=3)
+        ask(upstream.url, json_of)
 
     # It was sent, so it may have been paid for: not again.
     assert type(caught.value) is LiteLLMError
@@ -143,18 +140,15 @@ def test_answer_that_is_a_redirect_is_not_followed(upstream: FakeLiteLLM) -> Non
     assert ask(upstream.url, read) == 302
 
 
-@pytest.mark.parametrize(("max_retries", "deadline_s"), [(0, 10.0), (2, 10.0), (1000, 0.1)])
-def test_litellm_that_cannot_be_reached_is_not_available(
-    max_retries: int, deadline_s: float
-) -> None:
-    with pytest.raises(ModelNotAvailableError):
-        ask(NOWHERE, json_of, max_retries=max_retries, deadline_s=deadline_s)
+def test_litellm_that_cannot_be_reached_is_told_so() -> None:
+    with pytest.raises(LiteLLMUnreachableError):
+        ask(NOWHERE, json_of)
 
 
 def test_request_whose_connection_breaks_is_not_sent_again(upstream: FakeLiteLLM) -> None:
     upstream.script(cut(b"data: a\n\n"))
 
     with pytest.raises(LiteLLMError):
-        ask(upstream.url, all_chunks, max_retries=3)
+        ask(upstream.url, all_chunks)
 
     assert len(upstream.calls) == 1

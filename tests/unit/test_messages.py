@@ -19,7 +19,14 @@ from app.utils.exceptions import (
 )
 
 LOCALES = ("pt_BR", "en")
-VALUES = {"model": "gpt-4", "limit_mb": 50, "detail": "x.", "field": "messages[0]", "reason": "no"}
+VALUES = {
+    "model": "gpt-4",
+    "limit_mb": 50,
+    "detail": "x.",
+    "field": "messages[0]",
+    "reason": "no",
+    "request_id": "01a2",
+}
 
 
 def tree_of(root: type[SolarisError]) -> Iterator[type[SolarisError]]:

@@ -13,7 +13,7 @@ from openai.types.chat.completion_create_params import (
 )
 
 from app.config.settings import PROJECT_ROOT
-from app.schemas.steering import is_steering, without_steering
+from app.dialects.steering import is_steering, without_steering
 from app.services.litellm_service import LiteLLMService
 
 LITELLM_PYTHON = "LITELLM_PYTHON"

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.upstream_errors import MAX_REASON_LENGTH, error_for, is_misconfiguration
+from app.services.upstream_errors import MAX_REASON_LENGTH, error_for
 from app.utils.exceptions import (
     InsufficientQuotaError,
     LiteLLMError,
     ModelNotAvailableError,
     RateLimitedError,
     SolarisError,
+    UpstreamMisconfiguredError,
     UpstreamRejectedError,
     UpstreamTimeoutError,
 )
@@ -40,11 +41,11 @@ def reason_for(message: object) -> object:
         (429, "internal_server_error", RateLimitedError),
         (429, "throttling_error", RateLimitedError),
         (400, "invalid_request_error", UpstreamRejectedError),
-        (400, "no_db_connection", LiteLLMError),
-        (401, "invalid_request_error", LiteLLMError),
-        (401, "auth_error", LiteLLMError),
-        (403, "auth_error", LiteLLMError),
-        (404, "invalid_request_error", UpstreamRejectedError),
+        (400, "no_db_connection", UpstreamMisconfiguredError),
+        (401, "invalid_request_error", UpstreamMisconfiguredError),
+        (401, "auth_error", UpstreamMisconfiguredError),
+        (403, "auth_error", UpstreamMisconfiguredError),
+        (404, "invalid_request_error", UpstreamMisconfiguredError),
         (408, "invalid_request_error", UpstreamTimeoutError),
         (413, None, UpstreamRejectedError),
         (422, None, UpstreamRejectedError),
@@ -68,9 +69,26 @@ def test_body_that_is_junk_leaves_the_status_to_decide(junk: Any, status: int, o
     assert error_for(status, {}, junk).status == ours
 
 
-@pytest.mark.parametrize(("status", "wrong_key"), [(401, True), (403, True), (400, False)])
-def test_misconfiguration_is_a_refused_key(status: int, wrong_key: bool) -> None:
-    assert is_misconfiguration(status) is wrong_key
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_refusal_of_our_own_configuration_is_our_misconfiguration(status: int) -> None:
+    assert isinstance(error_for(status, {}, {}), UpstreamMisconfiguredError)
+
+
+def test_name_that_only_litellm_does_not_know_is_our_misconfiguration() -> None:
+    body = {"error": {"message": "Invalid model name passed in model=gpt-4o. Call `/v1/models`"}}
+
+    assert isinstance(error_for(400, {}, body), UpstreamMisconfiguredError)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'litellm.BadRequestError: AnthropicException - {"error": {"message": "too hot"}}',
+        'litellm.BadRequestError: AnthropicException - b\'{"error": {"message": "too hot"}}\'',
+    ],
+)
+def test_reason_inside_quoted_json_is_found(message: str) -> None:
+    assert error_for(400, {}, {"error": {"message": message}}).values["reason"] == "too hot"
 
 
 # Retry-After

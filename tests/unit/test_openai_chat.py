@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.schemas.chat import ChatRequest, parse_chat
+from app.dialects.base import ModelRequest
+from app.dialects.openai_chat import CHAT
 from app.utils.exceptions import InvalidRequestError
 
 BODY: dict[str, Any] = {
@@ -36,16 +37,17 @@ anything = st.recursive(
 )
 
 
-def parse(**changes: Any) -> ChatRequest:
+def parse(**changes: Any) -> ModelRequest:
     body = {name: value for name, value in (BODY | changes).items() if value is not ...}
-    return parse_chat(orjson.dumps(body))
+    return CHAT.parse(orjson.dumps(body))
 
 
 def test_body_that_is_well_formed_is_taken_apart() -> None:
     chat = parse()
 
-    assert (chat.model, chat.user, chat.messages) == ("gpt-4o", "66f1c0ffee", BODY["messages"])
-    assert chat.params == {
+    assert (chat.model, chat.user, chat.is_stream) == ("gpt-4o", "66f1c0ffee", True)
+    assert chat.fields == {
+        "messages": BODY["messages"],
         "stream": True,
         "stream_options": {"include_usage": True},
         "max_tokens": 16,
@@ -54,16 +56,21 @@ def test_body_that_is_well_formed_is_taken_apart() -> None:
 
 
 def test_body_with_unknown_fields_passes_them_on() -> None:
-    assert parse(a_field_of_tomorrow={"x": [1]}).params["a_field_of_tomorrow"] == {"x": [1]}
+    assert parse(a_field_of_tomorrow={"x": [1]}).fields["a_field_of_tomorrow"] == {"x": [1]}
 
 
 def test_body_with_steering_fields_loses_them() -> None:
-    assert "api_base" not in parse(api_base="http://evil", num_retries=9).params
+    assert "api_base" not in parse(api_base="http://evil", num_retries=9).fields
 
 
-@pytest.mark.parametrize("name", ["stream", "stream_options", "n", "max_tokens"])
+@pytest.mark.parametrize("name", ["stream", "stream_options", "n"])
 def test_body_with_null_in_an_optional_field_is_accepted(name: str) -> None:
-    assert parse(**{name: None}).params[name] is None
+    assert parse(**{name: None}).fields[name] is None
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_body_with_null_for_a_limit_leaves_the_models_own(name: str) -> None:
+    assert name not in parse(**{name: None}).fields
 
 
 @pytest.mark.parametrize(
@@ -115,14 +122,14 @@ def test_body_with_a_bad_field_is_refused_naming_it(
 )
 def test_body_that_is_no_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        parse_chat(raw)
+        CHAT.parse(raw)
 
     assert caught.value.detail == "not_json"
 
 
 def test_refusal_does_not_quote_the_body() -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        parse_chat(b'{"messages": "my secret"')
+        CHAT.parse(b'{"messages": "my secret"')
 
     assert "secret" not in repr((caught.value, caught.value.values))
 
@@ -142,10 +149,10 @@ places: list[list[Any]] = [
 ]
 
 
-def only_refuses(parse_it: Callable[[], ChatRequest]) -> bool:
+def only_refuses(parse_it: Callable[[], ModelRequest]) -> bool:
     """Tell that a body is either accepted or refused as invalid; anything else propagates."""
     try:
-        return isinstance(parse_it(), ChatRequest)
+        return isinstance(parse_it(), ModelRequest)
     except InvalidRequestError:
         return True
 
@@ -155,21 +162,21 @@ def test_body_with_any_value_in_any_place_raises_nothing_else(place: list[Any], 
     body = copy.deepcopy(BODY)
     put(body, place, value)
 
-    assert only_refuses(lambda: parse_chat(json.dumps(body).encode()))
+    assert only_refuses(lambda: CHAT.parse(json.dumps(body).encode()))
 
 
 @given(st.dictionaries(st.text(max_size=8) | st.sampled_from([*BODY]), anything))
 def test_body_with_any_fields_raises_nothing_else(body: dict[str, Any]) -> None:
-    assert only_refuses(lambda: parse_chat(json.dumps(body).encode()))
+    assert only_refuses(lambda: CHAT.parse(json.dumps(body).encode()))
 
 
 @given(st.binary())
 def test_body_of_any_bytes_raises_nothing_else(raw: bytes) -> None:
-    assert only_refuses(lambda: parse_chat(raw))
+    assert only_refuses(lambda: CHAT.parse(raw))
 
 
 @given(st.integers(0, 400), st.binary(max_size=3))
 def test_body_with_bytes_overwritten_raises_nothing_else(at: int, garbage: bytes) -> None:
     raw = json.dumps(BODY).encode()
 
-    assert only_refuses(lambda: parse_chat(raw[:at] + garbage + raw[at + len(garbage) :]))
+    assert only_refuses(lambda: CHAT.parse(raw[:at] + garbage + raw[at + len(garbage) :]))
