@@ -22,7 +22,11 @@ from app import create_app
 from app.config.errors import ConfigurationError
 from app.config.settings import PROJECT_ROOT, load_settings
 from app.extensions import access, catalog, readiness
+from app.extensions import budgets as budget_service
+from app.ledger.periods import PERIODS
+from app.ledger.rules import METRICS, SCOPES
 from app.services.access_service import ROLES
+from app.services.budget_service import UnknownSubjectError
 from app.services.key_store import KeyNameTakenError, KeyNotFoundError, KeyRecord
 from app.utils.exceptions import DatabaseUnavailableError
 from app.utils.json_logging import logging_config
@@ -158,6 +162,48 @@ def revoke_key(reference: str) -> None:
             f"no live key, or more than one, answers to {reference!r}"
         ) from None
     click.echo(f"revoked {record.id} ({record.name})")
+
+
+@cli.group()
+def budgets() -> None:
+    """Budgets and rate limits: set, list."""
+
+
+@budgets.command("set")
+@click.option("--scope", type=click.Choice(SCOPES), required=True)
+@click.option("--subject", default="", help="Whose it is; * for each who has none of their own.")
+@click.option("--metric", type=click.Choice(METRICS), required=True)
+@click.option("--period", type=click.Choice(PERIODS), required=True)
+@click.option("--limit", type=click.IntRange(min=0), required=True, help="Money in micro-USD.")
+@click.option("--shadow", is_flag=True, help="Only report who would have been refused.")
+@with_appcontext
+def set_budget(
+    scope: str, subject: str, metric: str, period: str, limit: int, shadow: bool
+) -> None:
+    """Create a budget or change it; every worker obeys within 2 seconds."""
+    mode = "shadow" if shadow else "enforce"
+    try:
+        budget = budget_service.set(
+            scope=scope, subject=subject, metric=metric, period=period, limit=limit, mode=mode
+        )
+    except UnknownSubjectError:
+        raise click.BadParameter(
+            "must name whose budget it is (nobody for global; a model that exists)",
+            param_hint="--subject",
+        ) from None
+    click.echo(f"budget {budget.id}")
+
+
+@budgets.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def list_budgets(as_json: bool) -> None:
+    """List budgets with what is posted, pending and left, and when they renew."""
+    rows = [state.as_dict() for state in budget_service.states()]
+    if as_json:
+        click.echo(orjson.dumps(rows).decode())
+    else:
+        _print_table(rows)
 
 
 def _days_from_now(days: int) -> datetime:

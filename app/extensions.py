@@ -22,6 +22,7 @@ from app.config.settings import PROJECT_ROOT, Settings
 from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.access_service import AccessService
+from app.services.budget_service import BudgetService
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
@@ -53,6 +54,7 @@ class Services:
     access: AccessService
     health: HealthService
     tokens: TokenService
+    budgets: BudgetService
     litellm: LiteLLMService
     readiness: ReadinessService
     # None without Redis.
@@ -133,6 +135,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         AccessService(store, KeyCache(store, clock), settings.security, clock),
         health,
         tokens_service,
+        BudgetService(settings.budgets, catalog, LedgerStore(engine), clock),
         litellm_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
@@ -156,6 +159,7 @@ def _current() -> Services:
 settings = cast("Settings", LocalProxy(lambda: _current().settings))
 catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
+budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

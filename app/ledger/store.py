@@ -75,7 +75,20 @@ EXPIRED = """
     ORDER BY request_id LIMIT %s
 """
 BUDGETS = """
-    SELECT id, scope, subject, metric, period, limit_amount, mode FROM budgets WHERE is_active
+    SELECT id, scope, subject, metric, period, limit_amount, mode FROM budgets
+    WHERE is_active ORDER BY id
+"""
+SET_BUDGET = """
+    INSERT INTO budgets (scope, subject, metric, period, limit_amount, mode)
+    VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT ON CONSTRAINT uq_budgets_place DO UPDATE SET
+      limit_amount = excluded.limit_amount, mode = excluded.mode, is_active = true,
+      updated_at = now()
+    RETURNING id, scope, subject, metric, period, limit_amount, mode
+"""
+LINES = """
+    SELECT subject, posted, pending FROM budget_lines
+    WHERE budget_id = %s AND period_start = %s ORDER BY subject
 """
 ADD_BUDGETS = """
     INSERT INTO budgets (scope, subject, metric, period, limit_amount, mode)
@@ -122,6 +135,20 @@ class LedgerStore:
         with self._cursor() as cursor:
             cursor.execute(BUDGETS)
             return [Budget(*row) for row in cursor.fetchall()]
+
+    def set_budget(
+        self, scope: str, subject: str, metric: str, period: str, limit: int, mode: str
+    ) -> Budget:
+        """Make or change the budget of this place."""
+        with self._cursor() as cursor:
+            cursor.execute(SET_BUDGET, (scope, subject, metric, period, limit, mode))
+            return Budget(*cursor.fetchone())
+
+    def lines(self, budget_id: int, period_start: datetime) -> dict[str, tuple[int, int]]:
+        """Return (posted, pending) by subject."""
+        with self._cursor() as cursor:
+            cursor.execute(LINES, (budget_id, period_start))
+            return {subject: (posted, pending) for subject, posted, pending in cursor.fetchall()}
 
     def add_missing(self, limits: Iterable[Limit]) -> None:
         """Make the configuration's limits budgets, unless they were changed or taken away here."""
