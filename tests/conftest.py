@@ -75,7 +75,9 @@ def clean_database(database_url: str) -> Iterator[str]:
     yield database_url
     engine = create_engine(database_url)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE api_keys RESTART IDENTITY"))
+        connection.execute(
+            text("TRUNCATE api_keys, budget_lines, budgets, holds RESTART IDENTITY CASCADE")
+        )
     engine.dispose()
 
 
