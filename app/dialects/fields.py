@@ -103,7 +103,7 @@ class Pictures:
 
 
 def pictures(messages: object) -> Pictures:
-    parts = [part for part in _parts(messages) if part.get("type") in _IMAGE_TYPES]
+    parts = [part for part in _parts(messages) if str(part.get("type")) in _IMAGE_TYPES]
     return Pictures(len(parts), sum(map(_data_size, parts)))
 
 
