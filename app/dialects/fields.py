@@ -95,7 +95,7 @@ def without_nulls(body: dict[str, Any], *names: str) -> None:
 
 def has_image(messages: object) -> bool:
     """Tell whether any message has a picture among its parts."""
-    return any(part.get("type") in _IMAGE_TYPES for part in _parts(messages))
+    return any(str(part.get("type")) in _IMAGE_TYPES for part in _parts(messages))
 
 
 def data_bytes(messages: object) -> int:

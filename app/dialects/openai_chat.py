@@ -148,9 +148,13 @@ def _says_something(content: dict[str, Any]) -> bool:
     """
     return any(
         choice.get("delta") or choice.get("finish_reason") or choice.get("text")
-        for choice in content.get("choices") or []
+        for choice in _listed(content.get("choices"))
         if isinstance(choice, dict)
     )
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 CHAT = ChatCompletions()

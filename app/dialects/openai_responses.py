@@ -68,8 +68,8 @@ class ResponseReader(StreamReader):
         if b".delta" in event[:80]:  # nearly every event of a stream
             return event
         content = event_object(event)
-        kind = content.get("type")
-        if kind in _FAILURES or (content.get("error") and kind is None):
+        kind = str(content.get("type"))
+        if kind in _FAILURES or (content.get("error") and "type" not in content):
             self.has_failed = True
             return b""
         if kind in _LAST_EVENTS:
