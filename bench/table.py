@@ -41,6 +41,11 @@ def as_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def in_columns(block: Block) -> list[str]:
+    """Return the block's lines, no wider than they must be."""
+    return _terminal_lines(block, 0)
+
+
 def duration(seconds: float) -> str:
     """Return a duration in milliseconds, with three digits that count."""
     if math.isnan(seconds):
@@ -184,7 +189,7 @@ def _widths(block: Block) -> list[int]:
 def _terminal_lines(block: Block, width: int) -> list[str]:
     widths = _widths(block)
     # What is left of the line goes to the first column, so that the numbers end together.
-    widths[0] += width - sum(widths) - len(GAP) * (len(widths) - 1)
+    widths[0] += max(0, width - sum(widths) - len(GAP) * (len(widths) - 1))
     return [_aligned(cells, widths) for cells in (block.columns, *block.rows)]
 
 

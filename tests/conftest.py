@@ -24,7 +24,7 @@ from app.config.settings import (
     Settings,
     load_settings,
 )
-from app.embedded.engines import EmbeddedPostgres
+from app.embedded.engines import EmbeddedPostgres, EmbeddedValkey
 from app.extensions import db, services_of
 from app.serving.flask_app import SolarisFlask
 from tests.asgi_client import AsgiClient
@@ -79,6 +79,15 @@ def clean_database(database_url: str) -> Iterator[str]:
             text("TRUNCATE api_keys, budget_lines, budgets, holds RESTART IDENTITY CASCADE")
         )
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis for the whole session; who uses it empties it first."""
+    with tempfile.TemporaryDirectory(prefix="solaris-valkey-") as folder:
+        server = EmbeddedValkey(Path(folder) / "data")
+        yield server.url
+        server.stop()
 
 
 @pytest.fixture

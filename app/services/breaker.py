@@ -48,10 +48,14 @@ class Breaker:
         self.trial_until_s = 0.0
         return was_open
 
-    def fail(self, now_s: float) -> bool:
-        """Take note of a failure; tell whether this opened the breaker, or kept it open."""
+    def fail(self, now_s: float, *, is_trial: bool = False) -> bool:
+        """Take note of a failure; tell whether this opened the breaker, or kept it open.
+
+        While it is open only the trial's word counts: other calls are from before.
+        """
+        if self.opened_at_s is not None and not is_trial:
+            return False
         self.failures_in_a_row += 1
-        is_trial = self.opened_at_s is not None
         if not is_trial and self.failures_in_a_row < self.threshold:
             return False
         self.opened_at_s = now_s

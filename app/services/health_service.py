@@ -135,12 +135,13 @@ class Permit:
         self._health.record_alive(self._model)
 
     def failed(self, reason: str) -> None:
-        self._is_trial = False
-        self._health.record_failure(self._model, reason)
+        is_trial, self._is_trial = self._is_trial, False
+        self._health.record_failure(self._model, reason, is_trial=is_trial)
 
     def rate_limited(self, retry_after_s: float | None) -> None:
-        self._is_trial = False
+        """The model is there, only busy; a trial leaves it to another to find out more."""
         self._health.record_rate_limit(self._model, retry_after_s)
+        self.release()
 
     def release(self) -> None:
         """Give the leave back, without a verdict where none was told."""
@@ -185,16 +186,24 @@ class HealthService:
         is_trial = record.breaker.state(now_s) is not BreakerState.CLOSED
         if not record.breaker.admit(now_s):
             return Refusal("breaker_open")
-        if is_trial and not await self._board.take_trial(model):
-            record.breaker.abandon()
+        if is_trial and not await self._is_ours_to_try(model, record):
             return Refusal("breaker_open")
         return Permit(self, model, is_trial=is_trial)
+
+    async def _is_ours_to_try(self, model: str, record: _Record) -> bool:
+        is_ours = False
+        try:
+            is_ours = await self._board.take_trial(model)
+        finally:
+            # Also where the call that was to try has left meanwhile.
+            if not is_ours:
+                record.breaker.abandon()
+        return is_ours
 
     def record_alive(self, model: str) -> None:
         record = self._record(model)
         record.is_known = True
         record.last_check = self._clock.now()
-        record.limited_until_s = 0.0
         has_failed = record.breaker.failures_in_a_row or record.shared_failures
         if record.breaker.succeed():
             logger.warning("breaker_closed", extra={"model": model})
@@ -207,17 +216,16 @@ class HealthService:
         self.record_alive(model)
         self._record(model).window.add(Outcomes(1, 0, response_time_ms), self._now_s())
 
-    def record_failure(self, model: str, reason: str) -> None:
+    def record_failure(self, model: str, reason: str, *, is_trial: bool = False) -> None:
         record, now_s = self._failed(model, reason)
         was_open = record.breaker.opened_at_s is not None
-        if record.breaker.fail(now_s):
+        if record.breaker.fail(now_s, is_trial=is_trial):
             self._opened(model, record, was_open=was_open)
-        else:
+        elif not was_open:
             self._board.note_failure(model)
 
     def record_rate_limit(self, model: str, retry_after_s: float | None) -> None:
         record, now_s = self._failed(model, "rate_limited")
-        record.breaker.abandon()
         record.limited_until_s = now_s + (retry_after_s or RATE_LIMIT_S)
         self._tell(model, record)
 

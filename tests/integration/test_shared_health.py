@@ -1,203 +1,636 @@
-"""Two workers and a real Valkey: what one learns, the other knows."""
+"""Workers that tell each other of the models' health, through a real Valkey: two of them on one
+loop, each with its own connections."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-import psutil
+import orjson
 import pytest
-from redis import Redis
+from redis.asyncio import Redis
 
 from app.config.catalog import HealthPolicy
-from app.embedded.engines import EmbeddedValkey
-from app.services.health_service import HealthService, ModelStatus, Permit, Refusal
-from app.services.redis_link import RedisLink
-from app.services.shared_health import OUTCOMES, PREFIX, VERDICTS, SharedHealth
+from app.embedded.network import free_port
+from app.services.health_service import (
+    LITELLM,
+    HealthService,
+    ModelStatus,
+    Permit,
+    Refusal,
+)
+from app.services.redis_link import PATIENCE_S, REST_S, RedisLink
+from app.services.shared_health import OUTCOMES, PREFIX, VERDICTS, WORKER_LIFETIME_S, SharedHealth
 from app.utils.clock import SystemClock
+from tests.fakes.clock import FakeClock
+from tests.fakes.valkey import FragileValkey
 
+MODELS = ("first", "gpt-4", "last")
 MODEL = "gpt-4"
-POLICY = HealthPolicy(check_interval_s=60, unhealthy_threshold=3, cooldown_s=0.5)
-# What is promised takes a second or two; a busy machine gets more.
-PATIENCE_S = 8.0
-
-Workers = tuple[HealthService, HealthService]
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.stop()
+POLICY = HealthPolicy(check_interval_s=60, unhealthy_threshold=3, cooldown_s=10)
+# What one worker learns, the other knows within this.
+HEARD_WITHIN_S = 2.0
+# After Redis was away: a rest, an exchange, and a busy machine.
+BACK_WITHIN_S = REST_S + 2 * HEARD_WITHIN_S
+# One try to reach Redis, and what a busy machine adds.
+AT_ONCE_S = PATIENCE_S + 0.8
 
 
-@pytest.fixture(autouse=True)
-def empty(valkey: EmbeddedValkey) -> None:
-    Redis.from_url(valkey.url).flushall()
+class Worker:
+    """One process's health, which it shares. Time stands still for it, but not for its Redis."""
+
+    def __init__(self, url: str, clock: FakeClock) -> None:
+        self.clock = clock
+        self.board = SharedHealth(RedisLink(url, SystemClock()), MODELS, clock)
+        self.health = HealthService(POLICY, clock, self.board)
+
+    def fail(self, times: int = POLICY.unhealthy_threshold, model: str = MODEL) -> None:
+        for _ in range(times):
+            self.health.record_failure(model, "upstream_error")
+
+    async def admit(self, model: str = MODEL) -> Permit | Refusal:
+        return await self.health.admit(model)
+
+    async def trial(self, model: str = MODEL) -> Permit:
+        admitted = await self.admit(model)
+        assert isinstance(admitted, Permit)
+        return admitted
+
+    def is_open(self, model: str = MODEL) -> bool:
+        return self.health.of(model).since is not None
+
+    def failures_of_others(self, model: str = MODEL) -> int:
+        return self.board.others(model).failures
+
+
+Story = Callable[[Worker, Worker], Awaitable[None]]
 
 
 @asynccontextmanager
-async def two_workers(url: str) -> AsyncIterator[Workers]:
-    clock = SystemClock()
-    boards = [SharedHealth(RedisLink(url, clock), [MODEL], clock) for _ in range(2)]
-    first, second = (HealthService(POLICY, clock, board) for board in boards)
-    for board, health in zip(boards, (first, second), strict=True):
-        await board.open(health)
+async def workers(url: str, count: int = 2) -> AsyncIterator[list[Worker]]:
+    clock = FakeClock()
+    async with AsyncExitStack() as opened:
+        started = [Worker(url, clock) for _ in range(count)]
+        for worker in started:
+            await worker.board.open(worker.health)
+            opened.push_async_callback(worker.board.close)
+        yield started
+
+
+def two(url: str, story: Story) -> None:
+    """Run a story of two workers."""
+
+    async def run() -> None:
+        async with workers(url) as (one, other):
+            await story(one, other)
+
+    asyncio.run(run())
+
+
+async def until(holds: Callable[[], object], within_s: float = HEARD_WITHIN_S) -> None:
+    async with asyncio.timeout(within_s):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def heard(*listeners: Worker) -> None:
+    """Return when each of these knows all that has been told until now."""
+    async with asyncio.TaskGroup() as exchanges:
+        for worker in listeners:
+            exchanges.create_task(worker.board._exchange(worker.health))
+
+
+async def keeps(holds: Callable[[], object], seconds: float = 1.3) -> bool:
+    """Tell whether something stays so for longer than an exchange takes."""
+    end_s = time.monotonic() + seconds
+    while holds() and time.monotonic() < end_s:
+        await asyncio.sleep(0.01)
+    return bool(holds())
+
+
+@asynccontextmanager
+async def redis_at(url: str) -> AsyncIterator[Redis]:
+    redis = Redis.from_url(url, decode_responses=True)
     try:
-        yield first, second
+        yield redis
     finally:
-        for board in boards:
-            await board.close()
+        await redis.aclose()
 
 
-def run(valkey: EmbeddedValkey, scene: Callable[[Workers], Awaitable[None]]) -> None:
-    async def play() -> None:
-        async with two_workers(valkey.url) as workers:
-            await scene(workers)
+@pytest.fixture
+def url(redis_url: str) -> str:
+    async def empty() -> None:
+        async with redis_at(redis_url) as redis:
+            await redis.flushall()
 
-    asyncio.run(play())
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110  # the other worker sets no event here
-            await asyncio.sleep(0.05)
+    asyncio.run(empty())
+    return redis_url
 
 
-def is_ill(health: HealthService) -> bool:
-    return health.of(MODEL).status is ModelStatus.UNHEALTHY
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[FragileValkey]:
+    valkey = FragileValkey(tmp_path / "valkey")
+    yield valkey
+    valkey.kill()
 
 
-def fail(health: HealthService, times: int = POLICY.unhealthy_threshold) -> None:
-    for _ in range(times):
-        health.record_failure(MODEL, "upstream_error")
+# What one learns, the other knows
 
 
-def test_breaker_that_one_worker_opens_is_open_for_the_other(valkey: EmbeddedValkey) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        fail(first)
-        await until(lambda: is_ill(second))
-        assert second.of(MODEL).reason == "upstream_error"
+def test_model_that_one_worker_shuts_out_is_refused_by_the_other_too(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
 
-    run(valkey, scene)
+        known = other.health.of(MODEL)
+        assert await other.admit() == Refusal("breaker_open")
+        assert (known.status, known.reason) == (ModelStatus.UNHEALTHY, "upstream_error")
+        assert known.since == one.health.of(MODEL).since
 
-
-def test_failures_of_both_workers_reach_the_threshold_together(valkey: EmbeddedValkey) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        fail(first, times=2)
-        fail(second, times=1)
-        await until(lambda: is_ill(first) and is_ill(second))
-
-    run(valkey, scene)
+    two(url, story)
 
 
-def test_success_of_one_worker_takes_back_what_the_other_has_counted(
-    valkey: EmbeddedValkey,
+def test_failures_of_two_workers_together_reach_the_threshold(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail(times=1)
+        other.fail(times=2)
+        await until(lambda: one.is_open() and other.is_open())
+
+        assert await one.admit() == await other.admit() == Refusal("breaker_open")
+
+    two(url, story)
+
+
+def test_success_of_one_worker_begins_the_count_of_both_anew(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail(times=2)
+        await heard(one, other)
+        other.health.record_success(MODEL, 1)
+        await heard(other, one)
+        one.health.record_success(MODEL, 1)
+        other.fail(times=2)
+        await heard(other, one)
+
+        assert not one.is_open()
+        assert not other.is_open()
+
+    two(url, story)
+
+
+def test_success_and_failure_that_are_told_together_count_as_one_failure(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail(times=2)
+        await heard(one, other)
+        other.health.record_success(MODEL, 1)
+        other.fail(times=1)
+        await heard(other, one)
+
+        assert not one.is_open()
+        assert not other.is_open()
+
+    two(url, story)
+
+
+def test_litellm_that_one_worker_cannot_reach_is_shut_out_by_the_other_too(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail(model=LITELLM)
+        await until(lambda: other.is_open(LITELLM))
+
+        assert await other.admit(LITELLM) == Refusal("breaker_open")
+
+    two(url, story)
+
+
+def test_rate_limit_that_one_worker_hears_of_holds_for_the_other_too(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.health.record_rate_limit(MODEL, 30.0)
+        await until(lambda: other.health.of(MODEL).status is ModelStatus.RATE_LIMITED)
+
+        assert await other.admit() == Refusal("rate_limited", pytest.approx(30.0))
+
+    two(url, story)
+
+
+def test_success_of_the_trial_lets_everyone_in_at_both(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        one.clock.advance(POLICY.cooldown_s)
+        (await other.trial()).succeeded()
+        await until(lambda: not one.is_open())
+
+        for worker in (one, other, one, other):
+            assert isinstance(await worker.admit(), Permit)
+
+    two(url, story)
+
+
+def test_failure_of_the_trial_begins_another_cooldown_at_both(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        one.clock.advance(POLICY.cooldown_s)
+        (await other.trial()).failed("upstream_error")
+        await until(lambda: one.health.of(MODEL).since == other.health.of(MODEL).since)
+
+        assert await one.admit() == await other.admit() == Refusal("breaker_open")
+
+    two(url, story)
+
+
+def test_forgetting_at_one_worker_lets_everyone_in_at_both(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        other.health.forget()
+        await until(lambda: not one.is_open())
+
+        assert isinstance(await one.admit(), Permit)
+        assert isinstance(await other.admit(), Permit)
+
+    two(url, story)
+
+
+def test_worker_that_starts_later_knows_what_the_others_know(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        late = Worker(url, one.clock)
+        await heard(late)
+        await late.board.close()
+
+        assert late.is_open()
+
+    two(url, story)
+
+
+def test_outcomes_of_both_workers_are_added_up(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.health.record_success(MODEL, 100)
+        other.health.record_success(MODEL, 300)
+        one.fail(times=1)
+        await until(lambda: other.health.of(MODEL).outcomes.requests == 3)
+        await until(lambda: one.health.of(MODEL).outcomes.requests == 3)
+
+        assert one.health.of(MODEL).outcomes == other.health.of(MODEL).outcomes
+        assert one.health.of(MODEL).outcomes.mean_latency_ms == 200
+
+    two(url, story)
+
+
+def test_worker_that_has_gone_is_counted_no_more(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        other.fail(times=1)
+        await until(lambda: one.failures_of_others() == 1)
+        await other.board.close()
+        one.clock.advance(WORKER_LIFETIME_S + 1)
+        await until(lambda: one.failures_of_others() == 0)
+
+        async with redis_at(url) as redis:
+            assert len(await redis.hgetall(OUTCOMES)) == 1
+
+    two(url, story)
+
+
+# One trial
+
+
+def test_trial_is_one_workers_and_one_calls(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        one.clock.advance(POLICY.cooldown_s)
+
+        calls = [worker.admit() for worker in (one, other) for _ in range(5)]
+        admitted = await asyncio.gather(*calls)
+
+        assert sum(isinstance(it, Permit) for it in admitted) == 1
+
+    two(url, story)
+
+
+def test_trial_without_a_verdict_is_left_to_the_other_worker(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        one.clock.advance(POLICY.cooldown_s)
+        trial = await one.trial()
+        refused = await other.admit()
+        trial.release()
+        await heard(one)
+
+        assert refused == Refusal("breaker_open")
+        assert isinstance(await other.admit(), Permit)
+
+    two(url, story)
+
+
+def test_trial_of_each_model_is_its_own(url: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        one.fail(model="last")
+        await until(lambda: other.is_open() and other.is_open("last"))
+        one.clock.advance(POLICY.cooldown_s)
+        await one.trial(MODEL)
+
+        assert isinstance(await other.admit("last"), Permit)
+
+    two(url, story)
+
+
+# Redis away
+
+
+class Outage:
+    """A Redis that is away in one of several ways, and comes back."""
+
+    def __init__(self, valkey: FragileValkey, way: str) -> None:
+        self.begin = valkey.freeze if way == "frozen" else valkey.kill
+        self.end = valkey.thaw if way == "frozen" else valkey.start_again
+
+
+@pytest.fixture(params=["frozen", "killed"])
+def outage(fragile: FragileValkey, request: pytest.FixtureRequest) -> Iterator[Outage]:
+    yield Outage(fragile, request.param)
+    if request.param == "frozen":
+        fragile.thaw()
+
+
+async def timed(awaited: Awaitable[Any]) -> tuple[Any, float]:
+    started_s = time.monotonic()
+    return await asyncio.wait_for(awaited, 30), time.monotonic() - started_s
+
+
+def test_redis_away_leaves_each_worker_to_judge_for_itself(
+    fragile: FragileValkey, outage: Outage
 ) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        fail(first, times=2)
-        await asyncio.sleep(1.5)
-        second.record_alive(MODEL)
-        await asyncio.sleep(1.5)
-        fail(second, times=2)
-        await asyncio.sleep(1.5)
-        assert not is_ill(second)
+    async def story(one: Worker, other: Worker) -> None:
+        await heard(one, other)
+        outage.begin()
+        one.fail()
 
-    run(valkey, scene)
+        assert await one.admit() == Refusal("breaker_open")
+        assert isinstance(await other.admit(), Permit)
+
+    two(fragile.url, story)
 
 
-def test_trial_is_one_workers_only(valkey: EmbeddedValkey) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        fail(first)
-        await until(lambda: is_ill(second))
-        await asyncio.sleep(POLICY.cooldown_s)
-        admitted = [await health.admit(MODEL) for health in (first, second)]
-        assert [type(it) for it in admitted] == [Permit, Refusal]
+def test_redis_away_lets_a_trial_in_without_long_waiting(
+    fragile: FragileValkey, outage: Outage
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        one.clock.advance(POLICY.cooldown_s)
+        outage.begin()
 
-    run(valkey, scene)
+        admitted, took_s = await timed(one.admit())
+        again, _ = await timed(one.admit())
 
+        assert isinstance(admitted, Permit)
+        assert again == Refusal("breaker_open")
+        assert took_s < AT_ONCE_S
 
-def test_trial_that_succeeds_opens_the_way_for_both(valkey: EmbeddedValkey) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        fail(first)
-        await until(lambda: is_ill(second))
-        await asyncio.sleep(POLICY.cooldown_s)
-        trial = await second.admit(MODEL)
-        assert isinstance(trial, Permit)
-        trial.succeeded()
-        await until(lambda: not is_ill(first))
-
-    run(valkey, scene)
+    two(fragile.url, story)
 
 
-def test_rate_limit_holds_for_both(valkey: EmbeddedValkey) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        first.record_rate_limit(MODEL, 30.0)
-        await until(lambda: second.of(MODEL).status is ModelStatus.RATE_LIMITED)
+def test_redis_away_costs_its_patience_once_and_not_every_time(
+    fragile: FragileValkey, outage: Outage
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        for model in MODELS:
+            one.fail(model=model)
+        await heard(one)
+        one.clock.advance(POLICY.cooldown_s)
+        outage.begin()
 
-    run(valkey, scene)
+        async def try_all() -> list[bool]:
+            return [isinstance(await one.admit(model), Permit) for model in MODELS]
 
+        admitted, took_s = await timed(try_all())
 
-def test_outcomes_are_those_of_both(valkey: EmbeddedValkey) -> None:
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        first.record_success(MODEL, 100)
-        second.record_success(MODEL, 300)
-        await until(lambda: first.of(MODEL).outcomes.requests == 2)
-        assert first.of(MODEL).outcomes.mean_latency_ms == 200
+        assert admitted == [True, True, True]
+        assert took_s < AT_ONCE_S
 
-    run(valkey, scene)
-
-
-@pytest.mark.parametrize("key", [VERDICTS, OUTCOMES, f"{PREFIX}failures:{MODEL}"])
-def test_junk_in_redis_does_not_end_the_exchange(valkey: EmbeddedValkey, key: str) -> None:
-    client = Redis.from_url(valkey.url)
-
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        client.set(key, "junk")
-        await asyncio.sleep(1.5)
-        client.delete(key)
-        fail(first)
-        await until(lambda: is_ill(second))
-
-    run(valkey, scene)
+    two(fragile.url, story)
 
 
-def test_redis_that_is_frozen_costs_a_moment_and_then_nothing(valkey: EmbeddedValkey) -> None:
-    info = Redis.from_url(valkey.url).info("server")
-    process = psutil.Process(info["process_id"])
+def test_redis_back_is_told_what_was_learned_meanwhile(
+    fragile: FragileValkey, outage: Outage
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await heard(one, other)
+        outage.begin()
+        one.fail()
+        apart = await keeps(lambda: not other.is_open(), seconds=PATIENCE_S + REST_S + 0.5)
+        outage.end()
+        await until(other.is_open, BACK_WITHIN_S)
 
-    async def scene(workers: Workers) -> None:
-        first, second = workers
-        process.send_signal(signal.SIGSTOP)
-        try:
-            fail(first)
-            await asyncio.sleep(POLICY.cooldown_s)
-            async with asyncio.timeout(PATIENCE_S):
-                admitted = [await first.admit(MODEL) for _ in range(3)]
-        finally:
-            process.send_signal(signal.SIGCONT)
-        assert [type(it) for it in admitted] == [Permit, Refusal, Refusal]
-        await until(lambda: is_ill(second))
+        assert apart
+        assert await other.admit() == Refusal("breaker_open")
 
-    run(valkey, scene)
+    two(fragile.url, story)
 
 
-def test_redis_that_never_was_leaves_each_worker_to_itself(tmp_path: Path) -> None:
-    async def play() -> None:
-        async with two_workers(f"unix://{tmp_path}/nowhere.sock") as (first, second):
-            fail(first)
-            await asyncio.sleep(1.5)
-            assert (is_ill(first), is_ill(second)) == (True, False)
+def test_redis_back_lets_one_worker_have_the_trial_again(
+    fragile: FragileValkey, outage: Outage
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        await until(other.is_open)
+        outage.begin()
+        await asyncio.sleep(PATIENCE_S + REST_S)
+        outage.end()
+        one.clock.advance(1)
+        one.health.record_success("first", 1)
+        await until(lambda: other.health.of("first").outcomes.requests == 1, BACK_WITHIN_S)
+        one.clock.advance(POLICY.cooldown_s)
 
-    asyncio.run(play())
+        admitted = await asyncio.gather(one.admit(), other.admit())
+
+        assert sum(isinstance(it, Permit) for it in admitted) == 1
+
+    two(fragile.url, story)
+
+
+def test_failures_from_before_and_during_an_outage_are_all_told(fragile: FragileValkey) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await heard(one, other)
+        fragile.freeze()
+        one.fail(times=1)
+        await asyncio.sleep(PATIENCE_S + 0.2)
+        one.fail(times=1)
+        await asyncio.sleep(0.1)
+        fragile.thaw()
+        await until(lambda: other.failures_of_others() == 2, BACK_WITHIN_S)
+        other.fail(times=1)
+        await until(other.is_open)
+
+    two(fragile.url, story)
+
+
+def test_success_while_failures_are_being_told_is_not_forgotten(fragile: FragileValkey) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail(times=2)
+        await heard(one, other)
+        fragile.freeze()
+        # It has sent this one, and waits for the answer.
+        other.fail(times=1)
+        await asyncio.sleep(PATIENCE_S / 4)
+        other.health.record_success(MODEL, 1)
+        fragile.thaw()
+        await asyncio.sleep(PATIENCE_S)
+
+        assert not other.is_open()
+
+    two(fragile.url, story)
+
+
+def test_redis_that_was_never_there_changes_nothing() -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        one.fail()
+        one.clock.advance(POLICY.cooldown_s)
+        admitted, took_s = await timed(one.admit())
+        admitted.succeeded()
+
+        assert took_s < AT_ONCE_S
+        assert isinstance(await one.admit(), Permit)
+        assert isinstance(await other.admit(), Permit)
+
+    two(f"redis://127.0.0.1:{free_port()}/0", story)
+
+
+def test_worker_stops_at_once_while_redis_is_away(fragile: FragileValkey, outage: Outage) -> None:
+    async def stop() -> float:
+        async with workers(fragile.url) as (one, other):
+            await heard(one, other)
+            outage.begin()
+            one.fail()
+            await asyncio.sleep(0.05)
+            started_s = time.monotonic()
+        return time.monotonic() - started_s
+
+    assert asyncio.run(asyncio.wait_for(stop(), 30)) < 2 * AT_ONCE_S
+
+
+# Junk in Redis
+
+JUNK_VERDICTS = [
+    b"not json",
+    b"\xff\xfe",
+    b"{}",
+    b"null",
+    b"[]",
+    b"[1]",
+    b"[1, 2, 3, 4, 5]",
+    b'["x", "x", "x", 9e12]',
+    b'[null, 0, null, "x"]',
+]
+JUNK_OUTCOMES = [
+    b"not json",
+    b"\xff\xfe",
+    b"[]",
+    b"{}",
+    b'{"at_s": "x", "models": {}}',
+    orjson.dumps({"at_s": FakeClock().now().timestamp(), "models": {MODEL: "x"}}),
+    orjson.dumps({"at_s": FakeClock().now().timestamp(), "models": [MODEL]}),
+]
+
+
+async def write(url: str, key: str, value: bytes, field: str | None = None) -> None:
+    async with redis_at(url) as redis:
+        if field is None:
+            await redis.set(key, value)
+        else:
+            await redis.hset(key, field, value)
+
+
+async def remove(url: str, key: str) -> None:
+    async with redis_at(url) as redis:
+        await redis.delete(key)
+
+
+@pytest.mark.parametrize("junk", JUNK_VERDICTS)
+@pytest.mark.parametrize("of_model", ["first", "last"])
+def test_junk_in_place_of_a_models_verdict_keeps_nothing_of_the_others_back(
+    url: str, junk: bytes, of_model: str
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await write(url, VERDICTS, junk, field=of_model)
+        one.fail()
+        await until(other.is_open)
+
+        assert await other.admit() == Refusal("breaker_open")
+
+    two(url, story)
+
+
+@pytest.mark.parametrize("junk", JUNK_VERDICTS)
+def test_junk_in_place_of_a_models_verdict_lets_calls_to_it_pass(url: str, junk: bytes) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await heard(one, other)
+        await write(url, VERDICTS, junk, field=MODEL)
+        one.fail(model="last")
+        await asyncio.gather(heard(one), heard(other), return_exceptions=True)
+
+        assert isinstance(await other.admit(), Permit)
+        assert other.health.of(MODEL).status is ModelStatus.UNAVAILABLE
+
+    two(url, story)
+
+
+@pytest.mark.parametrize("junk", JUNK_OUTCOMES)
+def test_junk_in_place_of_a_workers_outcomes_keeps_nothing_of_the_others_back(
+    url: str, junk: bytes
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await write(url, OUTCOMES, junk, field="0000")
+        one.fail()
+        await until(other.is_open)
+        await until(lambda: other.failures_of_others() == POLICY.unhealthy_threshold)
+
+    two(url, story)
+
+
+@pytest.mark.parametrize("junk", [b"not a number", b"\xff\xfe", b"1.5", b""])
+def test_junk_in_place_of_a_models_failures_keeps_nothing_of_the_others_back(
+    url: str, junk: bytes
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await write(url, f"{PREFIX}failures:first", junk)
+        one.fail()
+        await until(other.is_open)
+
+    two(url, story)
+
+
+@pytest.mark.parametrize("key", [VERDICTS, OUTCOMES, f"{PREFIX}trial:{MODEL}"])
+def test_junk_of_another_kind_under_a_key_leaves_each_worker_to_judge_for_itself(
+    url: str, key: str
+) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await write(url, key, b"junk")
+        one.fail()
+        refused = await one.admit()
+        one.health.record_success(MODEL, 1)
+
+        assert refused == Refusal("breaker_open")
+        assert isinstance(await one.admit(), Permit)
+
+    two(url, story)
+
+
+@pytest.mark.parametrize("key", [VERDICTS, OUTCOMES])
+def test_junk_of_another_kind_that_is_removed_is_got_over(url: str, key: str) -> None:
+    async def story(one: Worker, other: Worker) -> None:
+        await write(url, key, b"junk")
+        one.fail()
+        await asyncio.sleep(PATIENCE_S)
+        await remove(url, key)
+        await until(other.is_open, BACK_WITHIN_S)
+
+    two(url, story)
