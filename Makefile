@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LITELLM_VENV := var/litellm-venv
+NODE_CLIENTS := tests/clients/node
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # pip's hints about mirrors and its own version are noise to whoever starts the product.
@@ -20,7 +21,7 @@ run: $(VENV)/run.installed ## Start everything on this machine: Postgres, Valkey
 	@$(BIN)/solaris run
 
 .PHONY: test
-test: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Run every test, against real Postgres, Redis protocol and LiteLLM
+test: $(VENV)/dev.installed $(LITELLM_VENV)/installed $(NODE_CLIENTS)/node_modules/installed ## Run every test, against real Postgres, Redis protocol and LiteLLM
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
@@ -64,3 +65,10 @@ $(LITELLM_VENV)/installed: database/litellm-requirements.txt | $(VENV)/dev.insta
 	@echo "Installing LiteLLM into an environment of its own"
 	@$(BIN)/python -m app.embedded.install
 	@touch $@
+
+# The JavaScript clients, with a Node of their own. Where npm is missing their tests say so and skip.
+$(NODE_CLIENTS)/node_modules/installed: $(NODE_CLIENTS)/package-lock.json
+	@if command -v npm > /dev/null; then \
+	  echo "Installing the JavaScript clients for the tests"; \
+	  npm ci --prefix $(NODE_CLIENTS) --no-progress --loglevel error && touch $@; \
+	else echo "npm is missing: the tests of JavaScript clients will be skipped"; fi

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging.config
 import os
+import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,14 +20,26 @@ from flask_migrate.cli import db as db_commands
 from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
+from app.config.commands import KEY_COLUMNS, TEXTS
 from app.config.errors import ConfigurationError
+from app.config.problems import locale_of
 from app.config.settings import PROJECT_ROOT, load_settings
 from app.extensions import access, catalog, readiness
 from app.services.access_service import ROLES
-from app.services.key_store import KeyNameTakenError, KeyNotFoundError, KeyRecord
+from app.services.key_store import (
+    KeyAmbiguousError,
+    KeyNameTakenError,
+    KeyNotFoundError,
+    KeyRecord,
+)
 from app.utils.exceptions import DatabaseUnavailableError
 from app.utils.json_logging import logging_config
+from app.utils.postgres_faults import why_unreachable
 from app.version import __version__
+
+# Left by `make run` while it runs.
+RUNNING_ENV = PROJECT_ROOT / "var" / "env"
+DB_COMMANDS = frozenset({"upgrade", "downgrade", "check", "current", "history", "revision"})
 
 
 @click.group()
@@ -36,9 +49,21 @@ def cli(context: click.Context) -> None:
     """IA SOLARIS Proxy."""
     # Not Flask's own group: that one builds the application even to print the help.
     context.obj = ScriptInfo(create_app=create_app, set_debug_flag=False)
-    logging.config.dictConfig(logging_config("WARNING"))
+    # What went wrong is told in a sentence; a log line before it would say the same, as JSON.
+    logging.config.dictConfig(logging_config("ERROR"))
 
 
+def _hide_what_is_not_ours(db: click.Group) -> None:
+    """Leave out of the help what makes a project or bends its history, and another's default."""
+    for name, command in db.commands.items():
+        command.hidden = name not in DB_COMMANDS
+    for command in (db, *db.commands.values()):
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name == "directory":
+                option.hidden = True
+
+
+_hide_what_is_not_ours(db_commands)
 cli.add_command(db_commands)
 
 
@@ -47,13 +72,45 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except ConfigurationError as error:
-        click.echo(f"solaris: the configuration cannot be used:\n{error}", err=True)
+        _say(f"solaris: {_text('unusable')}\n{error.text(locale_of(os.environ))}")
+        if RUNNING_ENV.exists() and not os.environ.get("ENVIRONMENT"):
+            _say(_text("use_running", path=shlex.quote(str(RUNNING_ENV))))
         sys.exit(2)
     except DatabaseUnavailableError as error:
-        is_there = isinstance(error.__cause__, ProgrammingError)
-        problem = "lacks its tables: run `solaris db upgrade`" if is_there else "cannot be reached"
-        click.echo(f"solaris: Postgres (DATABASE_URL) {problem}", err=True)
+        _say(f"solaris: {_database_problem(error)}")
         sys.exit(1)
+
+
+class CommandError(click.ClickException):
+    """What the person asked for cannot be done."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        super().__init__(_text(key, **values))
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"solaris: {self.format_message()}", file=file, err=True)
+
+
+class WrongUsageError(CommandError):
+    """What the person typed cannot be meant."""
+
+    exit_code = 2
+
+
+def _text(key: str, **values: object) -> str:
+    # Of the environment, not of the settings: they may be what is wrong.
+    return TEXTS[locale_of(os.environ)][key].format(**values)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _database_problem(error: DatabaseUnavailableError) -> str:
+    if isinstance(error.__cause__, ProgrammingError):
+        return _text("tables_missing")
+    variable = error.values.get("variable", "DATABASE_URL")
+    return _text("database_away", variable=variable, reason=why_unreachable(error.__cause__))
 
 
 @cli.command()
@@ -114,10 +171,12 @@ def create_key(
     expires_in_days: int | None,
 ) -> None:
     """Create a key and print it, once, alone on the last line."""
+    if not name.strip():
+        raise WrongUsageError("empty_name")
     expires_at = _days_from_now(expires_in_days) if expires_in_days else None
     try:
         key, record = access.create_key(
-            name,
+            name.strip(),
             user_id=user,
             team_id=team,
             trusted=trusted,
@@ -126,10 +185,8 @@ def create_key(
             expires_at=expires_at,
         )
     except KeyNameTakenError:
-        raise click.ClickException(f"a live key named {name!r} exists; revoke it first") from None
-    click.echo(
-        f"Key {record.id} ({record.name}) is shown this once; only its hash is kept.", err=True
-    )
+        raise CommandError("name_taken", name=name) from None
+    _say(_text("key_made", id=record.id, name=record.name))
     click.echo(key)
 
 
@@ -154,10 +211,10 @@ def revoke_key(reference: str) -> None:
     try:
         record = access.revoke_key(reference)
     except KeyNotFoundError:
-        raise click.ClickException(
-            f"no live key, or more than one, answers to {reference!r}"
-        ) from None
-    click.echo(f"revoked {record.id} ({record.name})")
+        raise CommandError("key_unknown", reference=reference) from None
+    except KeyAmbiguousError:
+        raise CommandError("key_ambiguous", reference=reference) from None
+    click.echo(_text("key_revoked", id=record.id, name=record.name))
 
 
 def _days_from_now(days: int) -> datetime:
@@ -168,8 +225,10 @@ def _model_names(listed: str | None) -> list[str] | None:
     if listed is None:
         return None
     names = [name.strip() for name in listed.split(",") if name.strip()]
+    if not names:
+        raise WrongUsageError("empty_models")
     if unknown := [name for name in names if name not in catalog]:
-        raise click.BadParameter(f"unknown model {', '.join(unknown)}", param_hint="--models")
+        raise WrongUsageError("unknown_models", names=", ".join(unknown))
     return names
 
 
@@ -191,9 +250,12 @@ def _key_row(record: KeyRecord) -> dict[str, Any]:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     if not rows:
-        click.echo("(none)", err=True)
+        _say(_text("no_keys"))
         return
-    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
+    columns = KEY_COLUMNS[locale_of(os.environ)]
+    cells = [[columns[name] for name in rows[0]]] + [
+        [_cell(value) for value in row.values()] for row in rows
+    ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
@@ -204,4 +266,6 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, bool):
+        return _text("yes" if value else "no")
     return ",".join(value) if isinstance(value, list) else str(value)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from app.config.errors import ConfigurationError
+from app.config.problems import Problem
 
 # USD per token → micro-USD per million tokens.
 _PRICE_SCALE = Decimal(10) ** 12
@@ -108,11 +109,10 @@ def load_catalog(path: Path) -> Catalog:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_DecimalLoader)  # noqa: S506  # a SafeLoader
     except (OSError, ValueError, ArithmeticError, yaml.YAMLError) as fault:
-        raise ConfigurationError(
-            [f"LITELLM_CONFIG cannot be read: {type(fault).__name__}"]
-        ) from fault
+        problem = Problem("LITELLM_CONFIG", "unreadable", {"fault": type(fault).__name__})
+        raise ConfigurationError([problem]) from fault
     if not isinstance(document, dict):
-        raise ConfigurationError(["LITELLM_CONFIG is not a mapping"])
+        raise ConfigurationError([Problem("LITELLM_CONFIG", "not_a_mapping")])
     return _Reader(document).catalog()
 
 
@@ -134,7 +134,7 @@ class _Reader:
         self._document = document
         self._router = document.get("router_settings") or {}
         self._own = document.get("solaris") or {}
-        self._problems: list[str] = []
+        self._problems: list[Problem] = []
 
     def catalog(self) -> Catalog:
         models = self._models()
@@ -150,15 +150,15 @@ class _Reader:
         for entry in self._document.get("model_list") or []:
             model = self._model(entry, fallbacks)
             if model.name in models:
-                self._problems.append(f"model {model.name}: named twice")
+                self._problem(f"model_list[{model.name}]", "named_twice")
             models[model.name] = model
         self._check_names("fallbacks", tuple(fallbacks), models)
         for model in models.values():
-            self._check_names(f"fallbacks of {model.name}", model.fallbacks, models)
+            self._check_names(f"fallbacks[{model.name}]", model.fallbacks, models)
             if model.name in model.fallbacks:
-                self._problems.append(f"fallbacks of {model.name}: falls back to itself")
+                self._problem(f"fallbacks[{model.name}]", "own_fallback")
         if not models:
-            self._problems.append("model_list is empty")
+            self._problem("model_list", "no_models")
         return models
 
     def _model(self, entry: Mapping[str, Any], fallbacks: Mapping[str, tuple[str, ...]]) -> Model:
@@ -179,10 +179,10 @@ class _Reader:
                 cached_input=self._price(name, info, cached) if cached in info else input_price,
                 cache_write=self._price(name, info, written) if written in info else input_price,
             ),
-            max_input_tokens=self._count(name, info, "max_input_tokens"),
+            max_input_tokens=self._count(f"model_list[{name}]", info, "max_input_tokens"),
             max_output_tokens=0
             if mode == "embedding"
-            else self._count(name, info, "max_output_tokens"),
+            else self._count(f"model_list[{name}]", info, "max_output_tokens"),
             supports_vision=info.get("supports_vision") is True,
             supports_function_calling=info.get("supports_function_calling") is True,
             fallbacks=fallbacks.get(name, ()),
@@ -194,17 +194,17 @@ class _Reader:
         except (KeyError, TypeError, ValueError, InvalidOperation):
             price = Decimal("NaN")
         if not price.is_finite():
-            self._problems.append(f"model {model}: {key} must be a decimal number")
+            self._problem(f"model_list[{model}].{key}", "not_a_price")
             return 0
         if price < 0 or price != price.to_integral_value():
-            self._problems.append(f"model {model}: {key} is negative or finer than 1e-12 USD")
+            self._problem(f"model_list[{model}].{key}", "odd_price")
             return 0
         return int(price)
 
     def _count(self, owner: str, mapping: Mapping[str, Any], key: str) -> int:
         value = mapping.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self._problems.append(f"{owner}: {key} must be a whole number above zero")
+            self._problem(f"{owner}.{key}", "not_a_count")
             return 1
         return value
 
@@ -218,16 +218,16 @@ class _Reader:
         groups: dict[str, Group] = {}
         for entry in self._router.get("routing_groups") or []:
             name, members = str(entry.get("group_name")), tuple(entry.get("models") or ())
-            self._check_names(f"group {name}", members, models)
+            self._check_names(f"routing_groups[{name}]", members, models)
             if name in models or name in groups or not members:
-                self._problems.append(f"group {name}: empty, or its name is taken")
+                self._problem(f"routing_groups[{name}]", "bad_group")
             groups[name] = Group(name, members)
         return groups
 
     def _check_names(self, what: str, names: tuple[str, ...], models: Mapping[str, Model]) -> None:
         unknown = [name for name in names if name not in models]
         if unknown:
-            self._problems.append(f"{what}: unknown model {', '.join(map(str, unknown))}")
+            self._problem(what, "unknown_model", names=", ".join(map(str, unknown)))
 
     def _limits(
         self, models: Mapping[str, Model], groups: Mapping[str, Group]
@@ -236,16 +236,16 @@ class _Reader:
         for entry in self._own.get("budget_and_rate_limits") or []:
             subject = entry.get("model")
             if subject != "*" and subject not in models and subject not in groups:
-                self._problems.append(f"budget_and_rate_limits: unknown model {subject}")
+                self._problem("budget_and_rate_limits", "unknown_model", names=subject)
             limits.extend(self._limits_of(entry, None if subject == "*" else subject))
         return tuple(limits)
 
     def _limits_of(self, entry: Mapping[str, Any], model: str | None) -> list[Limit]:
-        owner = f"budget_and_rate_limits of {model or '*'}"
+        owner = f"budget_and_rate_limits[{model or '*'}]"
         mode = str(entry.get("mode", "enforce"))
         limits = []
         if mode not in ("enforce", "shadow"):
-            self._problems.append(f"{owner}: mode must be enforce or shadow")
+            self._problem(f"{owner}.mode", "not_a_choice", allowed="enforce, shadow")
         for key, metric in (("rpm", "requests"), ("tpm", "tokens")):
             if key in entry:
                 limits.append(Limit(model, metric, "minute", self._count(owner, entry, key), mode))
@@ -259,7 +259,8 @@ class _Reader:
         periods = {"1d": "day", "7d": "week", "1mo": "month"}
         duration = str(entry.get("budget_duration"))
         if duration not in periods:
-            self._problems.append(f"{owner}: budget_duration must be one of {', '.join(periods)}")
+            allowed = ", ".join(periods)
+            self._problem(f"{owner}.budget_duration", "not_a_choice", allowed=allowed)
         return Limit(
             model, "cost", periods.get(duration, "month"), self._micro_usd(owner, entry), mode
         )
@@ -267,7 +268,7 @@ class _Reader:
     def _micro_usd(self, owner: str, entry: Mapping[str, Any]) -> int:
         budget = entry["max_budget"]
         if not isinstance(budget, int | Decimal) or isinstance(budget, bool) or budget < 0:
-            self._problems.append(f"{owner}: max_budget must be an amount of USD")
+            self._problem(f"{owner}.max_budget", "not_an_amount")
             return 0
         return int(Decimal(budget) * 1_000_000)
 
@@ -282,6 +283,9 @@ class _Reader:
     def _seconds(self, mapping: Mapping[str, Any], key: str) -> float:
         value = mapping.get(key)
         if not isinstance(value, int | Decimal) or isinstance(value, bool) or value <= 0:
-            self._problems.append(f"health: {key} must be a number of seconds above zero")
+            self._problem(f"health.{key}", "not_a_duration")
             return 1.0
         return float(value)
+
+    def _problem(self, subject: str, code: str, **values: object) -> None:
+        self._problems.append(Problem(subject, code, values))

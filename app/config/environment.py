@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.config.problems import Problem
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -17,7 +19,7 @@ class Environment:
     def __init__(self, variables: Mapping[str, str], *, production: bool) -> None:
         self._variables = variables
         self._production = production
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
 
     def text(self, name: str, default: str) -> str:
         return self._raw(name) or default
@@ -28,7 +30,7 @@ class Environment:
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         value = self.text(name, default)
         if value not in allowed:
-            self._problem(name, f"must be one of {', '.join(allowed)}")
+            self._problem(name, "not_a_choice", allowed=", ".join(allowed))
             return default
         return value
 
@@ -39,7 +41,7 @@ class Environment:
         try:
             value = int(raw)
         except ValueError:
-            self._problem(name, "must be a whole number")
+            self._problem(name, "not_an_integer")
             return default
         return value if self._within(name, value, low, high) else default
 
@@ -50,20 +52,20 @@ class Environment:
         try:
             value = float(raw)
         except ValueError:
-            self._problem(name, "must be a number of seconds")
+            self._problem(name, "not_seconds")
             return default
         return value if self._within(name, value, low, high) else default
 
     def flag(self, name: str, *, default: bool) -> bool:
         raw = self._raw(name).lower()
         if raw and raw not in _TRUE | _FALSE:
-            self._problem(name, "must be true or false")
+            self._problem(name, "not_a_flag")
         return raw in _TRUE if raw else default
 
     def url(self, name: str, default: str, *, schemes: tuple[str, ...]) -> str:
         value = self.text(name, default)
         if value and not self._is_url(value, schemes):
-            self._problem(name, f"must be a URL that starts with {' or '.join(schemes)}")
+            self._problem(name, "not_a_url", schemes=", ".join(schemes))
             return default
         return value
 
@@ -71,7 +73,7 @@ class Environment:
         """A URL that may carry a password, so it can come from NAME_FILE too."""
         value = self.secret(name) or default
         if value and not self._is_url(value, schemes):
-            self._problem(name, f"must be a URL that starts with {' or '.join(schemes)}")
+            self._problem(name, "not_a_url", schemes=", ".join(schemes))
             return default
         return value
 
@@ -79,7 +81,7 @@ class Environment:
         """NAME, or the content of the file that NAME_FILE points at; never both."""
         direct, path = self._raw(name), self._raw(f"{name}_FILE")
         if direct and path:
-            self._problem(name, f"is set together with {name}_FILE; keep one of them")
+            self._problem(name, "set_twice", other=f"{name}_FILE")
         if path and not direct:
             return self._from_file(f"{name}_FILE", Path(path))
         return direct or None
@@ -89,12 +91,12 @@ class Environment:
             mode = path.stat().st_mode
             value = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            self._problem(name, "points at a file that cannot be read")
+            self._problem(name, "unreadable_file")
             return None
         if self._production and mode & stat.S_IROTH:
-            self._problem(name, "points at a file that everyone may read; chmod it to 0400")
+            self._problem(name, "public_file")
         if not value:
-            self._problem(name, "points at an empty file")
+            self._problem(name, "empty_file")
         return value or None
 
     def _raw(self, name: str) -> str:
@@ -103,7 +105,7 @@ class Environment:
     def _within(self, name: str, value: float, low: float, high: float) -> bool:
         if low <= value <= high:
             return True
-        self._problem(name, f"must be between {low:g} and {high:g}")
+        self._problem(name, "out_of_range", low=f"{low:g}", high=f"{high:g}")
         return False
 
     @staticmethod
@@ -118,6 +120,5 @@ class Environment:
         except ValueError:
             return False
 
-    def _problem(self, name: str, what: str) -> None:
-        # The value itself stays out of the message: it may be a secret.
-        self.problems.append(f"{name} {what}")
+    def _problem(self, name: str, code: str, **values: object) -> None:
+        self.problems.append(Problem(name, code, values))

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from app.config.environment import Environment
 from app.config.errors import ConfigurationError
+from app.config.problems import DEFAULT_LOCALE, LOCALES, Problem
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,7 +79,7 @@ class Settings:
     """Everything that `create_app` needs to know; immutable, and safe to print."""
 
     environment: str = "development"
-    locale: str = "pt_BR"
+    locale: str = DEFAULT_LOCALE
     log_level: str = "INFO"
     server: ServerSettings = field(default_factory=ServerSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
@@ -103,7 +104,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
     env.choice("ENVIRONMENT", "production", ("development", "production"))
     settings = Settings(
         environment=environment_name,
-        locale=env.choice("LOCALE", "pt_BR", ("pt_BR", "en")),
+        locale=env.choice("LOCALE", DEFAULT_LOCALE, LOCALES),
         log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         server=_server(env),
         database=_database(env),
@@ -176,7 +177,7 @@ def _security(env: Environment) -> SecuritySettings:
     )
 
 
-def _unsafe(settings: Settings) -> list[str]:
+def _unsafe(settings: Settings) -> list[Problem]:
     """Say what production refuses: secrets that are missing, short or publicly known."""
     required = {
         "SECRET_KEY": settings.security.secret_key,
@@ -189,17 +190,19 @@ def _unsafe(settings: Settings) -> list[str]:
         "OPENWEBUI_JWT_SECRET": settings.security.openwebui_jwt_secret,
     }
     checked = required | {name: value for name, value in optional.items() if value}
-    problems = [f"{name} {what}" for name, value in checked.items() if (what := _weakness(value))]
+    problems = [
+        Problem(name, code, {"minimum": MINIMUM_SECRET_LENGTH})
+        for name, value in checked.items()
+        if (code := _weakness(value))
+    ]
     if settings.database.url == DatabaseSettings().url:
-        problems.append("DATABASE_URL must be set in production")
+        problems.append(Problem("DATABASE_URL", "missing"))
     return problems
 
 
 def _weakness(secret: str | None) -> str | None:
     if not secret or secret in (DEVELOPMENT_SECRET_KEY, DEVELOPMENT_MASTER_KEY):
-        return "must be set in production (or set ENVIRONMENT=development to try things out)"
+        return "missing"
     if secret.lower() in PUBLICLY_KNOWN_SECRETS:
-        return "has a publicly known value; generate one with: openssl rand -hex 32"
-    if len(secret) < MINIMUM_SECRET_LENGTH:
-        return f"is shorter than {MINIMUM_SECRET_LENGTH} characters"
-    return None
+        return "publicly_known"
+    return "too_short" if len(secret) < MINIMUM_SECRET_LENGTH else None

@@ -133,7 +133,10 @@ class AccessService:
         return self._store.list(include_revoked=include_revoked)
 
     def revoke_key(self, reference: str) -> KeyRecord:
-        """Revoke the key of this name, prefix or id. Raises: KeyNotFoundError."""
+        """Revoke the key of this name, prefix or id.
+
+        Raises: KeyNotFoundError, KeyAmbiguousError.
+        """
         return self._store.revoke(reference)
 
     async def _live_record(self, presented: str) -> KeyRecord:

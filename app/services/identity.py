@@ -16,6 +16,8 @@ import jwt
 from app.utils.exceptions import IdentityRejectedError
 
 MAX_VALUE_LENGTH = 256
+# Open WebUI stamps its tokens with its own host's clock; one second ahead must lock nobody out.
+CLOCK_LEEWAY_S = 60
 
 
 class Headers(Protocol):
@@ -130,7 +132,12 @@ def _clean(value: str) -> str:
 def _person_from_jwt(token: str, secret: str) -> Person:
     try:
         claims = jwt.decode(
-            token, secret, algorithms=["HS256"], issuer="open-webui", options={"require": ["sub"]}
+            token,
+            secret,
+            algorithms=["HS256"],
+            issuer="open-webui",
+            options={"require": ["sub"]},
+            leeway=CLOCK_LEEWAY_S,
         )
     except jwt.PyJWTError as fault:
         raise IdentityRejectedError() from fault

@@ -26,7 +26,11 @@ class KeyNameTakenError(ValueError):
 
 
 class KeyNotFoundError(LookupError):
-    """No live key, or more than one, answers to this name, prefix or id."""
+    """No live key answers to this name, prefix or id."""
+
+
+class KeyAmbiguousError(LookupError):
+    """More than one live key answers to it: one's name is another's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,16 @@ class KeyStore:
             return [_record(row) for row in session.scalars(query)]
 
     def revoke(self, reference: str) -> KeyRecord:
-        """Revoke the one live key with this name, prefix or id. Raises: KeyNotFoundError."""
+        """Revoke the one live key with this name, prefix or id.
+
+        Raises: KeyNotFoundError, KeyAmbiguousError.
+        """
         with self._session() as session:
             rows = list(session.scalars(_live_keys_called(reference).with_for_update()))
-            if len(rows) != 1:
+            if not rows:
                 raise KeyNotFoundError(reference)
+            if len(rows) > 1:
+                raise KeyAmbiguousError(reference)
             rows[0].revoked_at = session.scalar(select(func.now()))
             session.commit()
             return _record(rows[0])

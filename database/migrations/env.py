@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from alembic import context
 from flask import current_app
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 
+from app.config.settings import DatabaseSettings
 from app.extensions import services_of
 from app.models import Base
+from app.utils.exceptions import DatabaseUnavailableError
 
 # A migration that cannot have its lock soon would make every query queue behind it.
 LOCK_TIMEOUT = "4s"
@@ -15,9 +18,11 @@ STATEMENT_TIMEOUT = "60s"
 
 
 def run_migrations() -> None:
-    url = services_of(current_app).settings.database.migration_url
-    engine = create_engine(url, hide_parameters=True, connect_args={"connect_timeout": 5})
-    with engine.connect() as connection:
+    database = services_of(current_app).settings.database
+    engine = create_engine(
+        database.migration_url, hide_parameters=True, connect_args={"connect_timeout": 5}
+    )
+    with _connected(engine, database) as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.commit()
@@ -27,6 +32,16 @@ def run_migrations() -> None:
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()
+
+
+def _connected(engine: Engine, database: DatabaseSettings) -> Connection:
+    """Raises: DatabaseUnavailableError."""
+    try:
+        return engine.connect()
+    except OperationalError as fault:
+        has_own = database.migration_url != database.url
+        variable = "MIGRATION_DATABASE_URL" if has_own else "DATABASE_URL"
+        raise DatabaseUnavailableError(retry_after_s=5, variable=variable) from fault
 
 
 run_migrations()

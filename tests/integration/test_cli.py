@@ -7,6 +7,7 @@ import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
-from app.cli import cli
+from app.cli import cli, main
 from app.config.settings import Settings
 from app.embedded.network import free_port
 from app.services.key_format import is_well_formed
@@ -38,18 +39,24 @@ def solaris(environment: dict[str, str]) -> Run:
 
 
 @pytest.fixture
-def solaris_here(environment: dict[str, str]) -> Iterator[Run]:
-    """Run a command in this process, which is quicker; the log is as it was when the test ends."""
+def same_log() -> Iterator[None]:
+    """Leave the log as it was: a command makes it its own."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def solaris_here(environment: dict[str, str], same_log: None) -> Run:
+    """Run a command in this process, which is quicker."""
 
     def run(*arguments: str) -> Done:
         result = CliRunner().invoke(cli, arguments, env=environment)
         return Done(arguments, result.exit_code, result.stdout, result.stderr)
 
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return run
 
 
 @pytest.fixture
@@ -126,7 +133,7 @@ def test_keys_list_for_people_is_a_table_without_keys(solaris_here: Run) -> None
     done = solaris_here("keys", "list")
 
     head, row = done.stdout.splitlines()
-    assert head.split()[:3] == ["id", "name", "prefix"]
+    assert head.split()[:3] == ["id", "nome", "prefixo"]
     assert row.split()[:5] == ["1", "librechat", key[:17], "-", "vendas"]
     assert key not in done.stdout
 
@@ -136,7 +143,7 @@ def test_keys_revoke_takes_the_key_off_the_list(solaris_here: Run) -> None:
 
     done = solaris_here("keys", "revoke", "librechat")
 
-    assert (done.returncode, done.stdout) == (0, "revoked 1 (librechat)\n")
+    assert (done.returncode, done.stdout) == (0, "revogada: 1 (librechat)\n")
     assert listed(solaris_here("keys", "list", "--json")) == []
     revoked = listed(solaris_here("keys", "list", "--all", "--json"))
     assert [row["revoked_at"] is not None for row in revoked] == [True]
@@ -147,6 +154,8 @@ def test_keys_revoke_takes_the_key_off_the_list(solaris_here: Run) -> None:
     [
         (["keys", "revoke", "nobody"], 1, "nobody"),
         (["keys", "create", "a", "--models", "gpt-4,gpt-9"], 2, "gpt-9"),
+        (["keys", "create", "a", "--models", " , "], 2, "--models"),
+        (["keys", "create", " "], 2, "precisa de um nome"),
         (["keys", "create", "a", "--role", "king"], 2, "king"),
         (["keys", "create", "a", "--expires-in-days", "0"], 2, "--expires-in-days"),
         (["keys", "create"], 2, "NAME"),
@@ -169,7 +178,28 @@ def test_keys_create_with_a_name_in_use_says_so(solaris_here: Run) -> None:
     done = solaris_here("keys", "create", "librechat")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert "'librechat' exists" in done.stderr
+    assert "já existe uma chave ativa com o nome librechat" in done.stderr
+
+
+def test_keys_revoke_of_two_keys_at_once_is_refused(solaris_here: Run) -> None:
+    solaris_here("keys", "create", "librechat")
+    solaris_here("keys", "create", "1")
+
+    done = solaris_here("keys", "revoke", "1")
+
+    assert done.returncode == 1
+    assert "mais de uma chave" in done.stderr
+
+
+def test_keys_commands_speak_english_where_it_is_asked_for(solaris: Run) -> None:
+    created = solaris("keys", "create", "librechat", "--trusted", LOCALE="en")
+    listed_here = solaris("keys", "list", LOCALE="en")
+    unknown = solaris("keys", "revoke", "nobody", LOCALE="en")
+
+    assert created.stderr == "Key 1 (librechat) is shown this once; only its hash is kept.\n"
+    assert listed_here.stdout.split()[:3] == ["id", "name", "prefix"]
+    assert " yes " in listed_here.stdout
+    assert unknown.stderr == "solaris: no live key answers to nobody\n"
 
 
 # --- db ------------------------------------------------------------------------------------------
@@ -211,9 +241,40 @@ def test_command_without_postgres_says_so(solaris: Run) -> None:
     done = solaris("keys", "list", "--json", DATABASE_URL=nowhere)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Postgres (DATABASE_URL) cannot be reached" in done.stderr
-    assert "s3cret-word" not in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == (
+        "solaris: o Postgres (DATABASE_URL) não pôde ser alcançado: Connection refused\n"
+    )
+
+
+def test_db_upgrade_without_postgres_is_one_sentence(solaris: Run) -> None:
+    nowhere = f"postgresql://user:s3cret-word@127.0.0.1:{free_port()}/none"
+
+    done = solaris("db", "upgrade", MIGRATION_DATABASE_URL=nowhere, LOCALE="en")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "solaris: Postgres (MIGRATION_DATABASE_URL) cannot be reached: Connection refused\n"
+    )
+
+
+def test_command_without_configuration_names_what_make_run_left(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    same_log: None,
+) -> None:
+    left = tmp_path / "Meus Projetos" / "env"
+    left.parent.mkdir()
+    left.touch()
+    monkeypatch.setattr("app.cli.RUNNING_ENV", left)
+    monkeypatch.setattr("sys.argv", ["solaris", "keys", "list"])
+    for name in environment_of(Settings(), 5000):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"set -a; . '{left}'; set +a")
 
 
 def test_command_before_the_migrations_names_what_to_do(solaris: Run, empty_database: str) -> None:
@@ -229,8 +290,8 @@ def test_command_with_a_wrong_variable_names_it(solaris: Run, command: list[str]
     done = solaris(*command, DRAIN_GRACE="soon", LOCALE="klingon")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert "DRAIN_GRACE must be a whole number" in done.stderr
-    assert "LOCALE must be one of" in done.stderr
+    assert "DRAIN_GRACE deve ser um número inteiro" in done.stderr
+    assert "LOCALE deve ser um destes valores: pt_BR, en" in done.stderr
     assert "Traceback" not in done.stderr
 
 

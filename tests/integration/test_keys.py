@@ -24,7 +24,7 @@ from app.extensions import db, services_of
 from app.services.access_service import AccessService
 from app.services.key_cache import FRESH_S
 from app.services.key_format import generate_key
-from app.services.key_store import KeyNameTakenError, KeyNotFoundError
+from app.services.key_store import KeyAmbiguousError, KeyNameTakenError, KeyNotFoundError
 from app.serving.flask_app import SolarisFlask
 from tests.asgi_client import AsgiClient
 from tests.servers import ProxyServer, run_solaris
@@ -114,7 +114,7 @@ def test_key_whose_name_is_anothers_id_is_not_guessed_at(access: AccessService) 
     _, record = access.create_key("librechat")
     access.create_key(str(record.id))
 
-    with pytest.raises(KeyNotFoundError):
+    with pytest.raises(KeyAmbiguousError):
         access.revoke_key(str(record.id))
 
 

@@ -66,7 +66,7 @@ def problems_of(folder: Path, change: Change) -> list[str]:
     change(document)
     with pytest.raises(ConfigurationError) as caught:
         loaded(folder, yaml.safe_dump(document))
-    return caught.value.problems
+    return [str(problem) for problem in caught.value.problems]
 
 
 def model(document: dict[str, Any], index: int = 0) -> dict[str, Any]:
@@ -170,21 +170,21 @@ def test_resolve_of_an_unknown_name_is_none(catalog: Catalog) -> None:
         (lambda d: d["model_list"].append(d["model_list"][2]), ("embed", "named twice")),
         (
             lambda d: d["router_settings"].update(fallbacks=[{"claude": ["gpt-5"]}]),
-            ("fallbacks of claude", "unknown model gpt-5"),
+            ("fallbacks[claude]", "unknown model: gpt-5"),
         ),
         (
             lambda d: d["router_settings"]["routing_groups"][0].update(models=["gpt-4", "gpt-5"]),
-            ("group smart", "unknown model gpt-5"),
+            ("routing_groups[smart]", "unknown model: gpt-5"),
         ),
         (
             lambda d: d["router_settings"]["routing_groups"].append({"group_name": "hollow"}),
-            ("group hollow", "empty"),
+            ("routing_groups[hollow]", "empty"),
         ),
         (
             lambda d: d["router_settings"]["routing_groups"].append(
                 {"group_name": "gpt-4", "models": ["claude"]}
             ),
-            ("group gpt-4", "its name is taken"),
+            ("routing_groups[gpt-4]", "its name is taken"),
         ),
         (lambda d: d["solaris"]["health"].pop("cooldown_s"), ("health", "cooldown_s")),
         (lambda d: d["solaris"]["health"].update(cooldown_s=0), ("health", "cooldown_s")),
@@ -205,7 +205,7 @@ def test_catalog_with_a_fault_names_its_owner_and_key(
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"model": "gpt-5", "rpm": 1}, ("unknown model gpt-5",)),
+        ({"model": "gpt-5", "rpm": 1}, ("unknown model: gpt-5",)),
         ({"model": "gpt-4", "rpm": 0}, ("gpt-4", "rpm")),
         ({"model": "gpt-4", "tpm": "many"}, ("gpt-4", "tpm")),
         ({"model": "gpt-4", "rpm": 1, "mode": "off"}, ("gpt-4", "mode")),

@@ -22,4 +22,4 @@ def test_flag_of_another_word_is_a_problem() -> None:
 
     env.flag("X", default=False)
 
-    assert env.problems == ["X must be true or false"]
+    assert [str(problem) for problem in env.problems] == ["X must be true or false"]

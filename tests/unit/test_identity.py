@@ -184,6 +184,27 @@ def expired() -> datetime:
     return datetime.now(UTC) - timedelta(hours=1)
 
 
+def dated(claim: str, seconds: int) -> dict[str, Any]:
+    return {claim: datetime.now(UTC) + timedelta(seconds=seconds)}
+
+
+@pytest.mark.parametrize(("claim", "seconds"), [("iat", 30), ("nbf", 30), ("exp", -30)])
+def test_signed_person_of_a_clock_that_is_a_little_off_is_believed(
+    claim: str, seconds: int
+) -> None:
+    presented = token(**dated(claim, seconds))
+
+    assert person_from_headers({OPENWEBUI_JWT_HEADER: presented}, SECRET).user_id == "u-7"
+
+
+@pytest.mark.parametrize(("claim", "seconds"), [("iat", 120), ("nbf", 120), ("exp", -120)])
+def test_signed_person_of_a_clock_that_is_far_off_is_rejected(claim: str, seconds: int) -> None:
+    presented = token(**dated(claim, seconds))
+
+    with pytest.raises(IdentityRejectedError):
+        person_from_headers({OPENWEBUI_JWT_HEADER: presented}, SECRET)
+
+
 @pytest.mark.parametrize(
     "presented",
     [

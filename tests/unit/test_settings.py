@@ -25,7 +25,7 @@ PRODUCTION = SECRETS | {"DATABASE_URL": "postgresql://solaris:pw@db/solaris"}
 def problems_of(variables: dict[str, str]) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(variables)
-    return caught.value.problems
+    return [str(problem) for problem in caught.value.problems]
 
 
 def develop(**variables: str) -> Settings:

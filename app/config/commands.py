@@ -1,0 +1,76 @@
+"""What `solaris …` says to the person at the terminal, in both languages.
+
+Help texts (`--help`) stay in English. What scripts read (`--json`) has no language.
+"""
+
+from __future__ import annotations
+
+TEXTS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "unusable": "a configuração não pode ser usada:",
+        "use_running": "Para usar o que `make run` iniciou: set -a; . {path}; set +a",
+        "database_away": "o Postgres ({variable}) não pôde ser alcançado: {reason}",
+        "tables_missing": "faltam as tabelas no Postgres (DATABASE_URL): "
+        "execute `solaris db upgrade`",
+        "key_made": "A chave {id} ({name}) só aparece agora; apenas o hash fica guardado.",
+        "key_revoked": "revogada: {id} ({name})",
+        "name_taken": "já existe uma chave ativa com o nome {name}; revogue-a antes",
+        "key_unknown": "nenhuma chave ativa atende por {reference}",
+        "key_ambiguous": "mais de uma chave ativa atende por {reference}; "
+        "use o prefixo que `solaris keys list` mostra",
+        "unknown_models": "--models: modelo desconhecido: {names}",
+        "empty_models": "--models: a lista está vazia; sem a opção, a chave vale para todos",
+        "empty_name": "a chave precisa de um nome",
+        "no_keys": "(nenhuma)",
+        "yes": "sim",
+        "no": "não",
+    },
+    "en": {
+        "unusable": "the configuration cannot be used:",
+        "use_running": "To use what `make run` started: set -a; . {path}; set +a",
+        "database_away": "Postgres ({variable}) cannot be reached: {reason}",
+        "tables_missing": "Postgres (DATABASE_URL) lacks its tables: run `solaris db upgrade`",
+        "key_made": "Key {id} ({name}) is shown this once; only its hash is kept.",
+        "key_revoked": "revoked: {id} ({name})",
+        "name_taken": "a live key has the name {name}; revoke it first",
+        "key_unknown": "no live key answers to {reference}",
+        "key_ambiguous": "more than one live key answers to {reference}; "
+        "use the prefix that `solaris keys list` shows",
+        "unknown_models": "--models: unknown model: {names}",
+        "empty_models": "--models: the list is empty; without the option the key is good for all",
+        "empty_name": "a key needs a name",
+        "no_keys": "(none)",
+        "yes": "yes",
+        "no": "no",
+    },
+}
+
+# The heads of the table of keys, by the names that `--json` has.
+KEY_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "id": "id",
+        "name": "nome",
+        "prefix": "prefixo",
+        "user": "pessoa",
+        "team": "equipe",
+        "role": "papel",
+        "trusted": "confiável",
+        "models": "modelos",
+        "created_at": "criada",
+        "expires_at": "expira",
+        "revoked_at": "revogada",
+    },
+    "en": {
+        "id": "id",
+        "name": "name",
+        "prefix": "prefix",
+        "user": "user",
+        "team": "team",
+        "role": "role",
+        "trusted": "trusted",
+        "models": "models",
+        "created_at": "created",
+        "expires_at": "expires",
+        "revoked_at": "revoked",
+    },
+}
