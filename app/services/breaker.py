@@ -25,6 +25,8 @@ class Breaker:
     # When it opened, or when its last trial failed.
     opened_at_s: float | None = None
     trial_until_s: float = 0.0
+    # How many there have been; the last one's word counts.
+    trials: int = 0
 
     def state(self, now_s: float) -> BreakerState:
         if self.opened_at_s is None:
@@ -37,6 +39,7 @@ class Breaker:
         state = self.state(now_s)
         if state is BreakerState.HALF_OPEN and now_s >= self.trial_until_s:
             self.trial_until_s = now_s + TRIAL_LIFETIME_S
+            self.trials += 1
             return True
         return state is BreakerState.CLOSED
 

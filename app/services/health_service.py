@@ -124,10 +124,14 @@ class _Record:
 class Permit:
     """Leave to make one call; its outcome is told here, once or not at all."""
 
-    def __init__(self, health: HealthService, model: str, *, is_trial: bool) -> None:
+    def __init__(
+        self, health: HealthService, model: str, *, is_trial: bool, number: int = 0
+    ) -> None:
         self._health = health
         self._model = model
         self._is_trial = is_trial
+        # Of the trial: one that took too long has been given to another.
+        self._number = number
 
     def succeeded(self) -> None:
         """The model answers; how long the whole call takes is told when it is over."""
@@ -135,7 +139,8 @@ class Permit:
         self._health.record_alive(self._model)
 
     def failed(self, reason: str) -> None:
-        is_trial, self._is_trial = self._is_trial, False
+        is_trial = self._is_trial and self._health.is_current_trial(self._model, self._number)
+        self._is_trial = False
         self._health.record_failure(self._model, reason, is_trial=is_trial)
 
     def rate_limited(self, retry_after_s: float | None) -> None:
@@ -147,7 +152,8 @@ class Permit:
         """Give the leave back, without a verdict where none was told."""
         if self._is_trial:
             self._is_trial = False
-            self._health.abandon(self._model)
+            if self._health.is_current_trial(self._model, self._number):
+                self._health.abandon(self._model)
 
 
 class HealthService:
@@ -188,7 +194,7 @@ class HealthService:
             return Refusal("breaker_open")
         if is_trial and not await self._is_ours_to_try(model, record):
             return Refusal("breaker_open")
-        return Permit(self, model, is_trial=is_trial)
+        return Permit(self, model, is_trial=is_trial, number=record.breaker.trials)
 
     async def _is_ours_to_try(self, model: str, record: _Record) -> bool:
         is_ours = False
@@ -228,6 +234,9 @@ class HealthService:
         record, now_s = self._failed(model, "rate_limited")
         record.limited_until_s = now_s + (retry_after_s or RATE_LIMIT_S)
         self._tell(model, record)
+
+    def is_current_trial(self, model: str, number: int) -> bool:
+        return self._record(model).breaker.trials == number
 
     def abandon(self, model: str) -> None:
         self._record(model).breaker.abandon()

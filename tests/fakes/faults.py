@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import socket
 import struct
 import zlib
@@ -91,11 +90,6 @@ def encoded(
         return response
 
     return handler
-
-
-def bomb(size: int, *, content_type: str = "application/json") -> Handler:
-    """Send so many bytes of blanks, packed into a thousandth."""
-    return encoded([gzip.compress(b" " * size)], "gzip", content_type=content_type)
 
 
 def after(seconds: float, handler: Handler) -> Handler:

@@ -93,23 +93,16 @@ def two(url: str, story: Story) -> None:
 
 async def until(holds: Callable[[], object], within_s: float = HEARD_WITHIN_S) -> None:
     async with asyncio.timeout(within_s):
-        while not holds():
+        while not holds():  # noqa: ASYNC110  # workers set no event
             await asyncio.sleep(0.01)
 
 
-async def heard(*listeners: Worker) -> None:
-    """Return when each of these knows all that has been told until now."""
-    async with asyncio.TaskGroup() as exchanges:
-        for worker in listeners:
-            exchanges.create_task(worker.board._exchange(worker.health))
+async def hears(listener: Worker, outcomes: int, model: str = MODEL) -> None:
+    """Wait until it knows of so many outcomes that others have seen; failures are told with them.
 
-
-async def keeps(holds: Callable[[], object], seconds: float = 1.3) -> bool:
-    """Tell whether something stays so for longer than an exchange takes."""
-    end_s = time.monotonic() + seconds
-    while holds() and time.monotonic() < end_s:
-        await asyncio.sleep(0.01)
-    return bool(holds())
+    In the first exchange with Redis each worker tells of none.
+    """
+    await until(lambda: listener.board.others(model).requests == outcomes)
 
 
 @asynccontextmanager

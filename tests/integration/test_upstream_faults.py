@@ -688,6 +688,17 @@ def test_litellm_that_does_not_listen_is_no_models_fault(proxy_before: ProxyBefo
     assert [health.of(model).outcomes.requests for model in CHAIN] == [0, 0, 0]
 
 
+# --- the connection ------------------------------------------------------------------------------
+
+
+def test_answers_read_to_their_end_share_one_connection(proxy: WatchedProxy) -> None:
+    for api, streamed in CALLS:
+        proxy.ask(api, streamed=streamed)
+
+    assert len(proxy.upstream.calls) == len(CALLS)
+    assert proxy.upstream.used_connections == 1
+
+
 # --- the caller leaves ---------------------------------------------------------------------------
 
 LEFT: dict[str, dict[str, Handler]] = {
@@ -709,6 +720,6 @@ def test_caller_who_leaves_has_nobody_else_asked(proxy: WatchedProxy, name: str)
     proxy.client.run(exchange.leave())
 
     under_way.result(20)
-    wait_until(lambda: not proxy.upstream.open_streams)
+    wait_until(lambda: not proxy.upstream.open_connections)
     assert proxy.upstream.closed_early == 1
     assert sum(attempts(proxy)) == len(LEFT[name])

@@ -15,7 +15,7 @@ from tests.fakes.upstream import ScriptedAnswer
 from tests.sse_streams import pieces, recorded
 from tests.wire import STREAMED_APIS, Api
 
-EXAMPLES = 500
+EXAMPLES = 200
 
 
 def passed(request: ModelRequest, chunks: list[bytes]) -> tuple[bytes, AnswerStream]:
