@@ -14,6 +14,7 @@ READERS = {
     "integer",
     "seconds",
     "flag",
+    "timezone",
     "url",
     "secret_url",
     "secret",

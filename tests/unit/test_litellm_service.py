@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import pytest
 
 from app.config.catalog import Catalog, load_catalog
-from app.config.settings import LiteLLMSettings, SecuritySettings, Settings
+from app.config.settings import BudgetSettings, LiteLLMSettings, SecuritySettings, Settings
 from app.dialects.base import Usage
 from app.services.answer_stream import AnswerStream
 from app.services.health_service import HealthService
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
+from app.services.token_service import TokenService
 from app.utils.exceptions import (
     InvalidRequestError,
     LiteLLMError,
@@ -28,6 +29,7 @@ from app.utils.exceptions import (
     UpstreamRejectedError,
 )
 from tests.fakes.clock import FakeClock
+from tests.fakes.ledger_store import MemoryLedgerStore
 from tests.fakes.litellm import (
     FakeLiteLLM,
     Handler,
@@ -64,6 +66,8 @@ class Stage:
         async def run() -> T:
             clock = FakeClock()
             health = HealthService(catalog().health, clock)
+            store = MemoryLedgerStore()
+            tokens = TokenService(BudgetSettings(), catalog(), store, store, clock)
             litellm = LiteLLMSettings(
                 base_url=self.base_url, master_key=MASTER_KEY, timeout_s=10, max_retries=0
             )
@@ -72,13 +76,16 @@ class Stage:
                 catalog(),
                 LiteLLMGateway(LiteLLMTransport(litellm), health, litellm),
                 health,
+                tokens,
                 clock,
                 lambda error: error.code,
             )
+            await tokens.open()
             try:
                 return await ask(self.service)
             finally:
                 await self.service.close()
+                await tokens.close()
 
         return asyncio.run(run())
 
