@@ -12,7 +12,6 @@ requests go on until `DRAIN_GRACE` − 2 s and are then ended properly: gunicorn
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing import Any
 
 from app import create_app
 from app.extensions import services_of
+from app.serving import memory
 from app.serving.admission import AdmissionGate
 from app.serving.environ import build_environ, set_body
 from app.serving.flask_app import SolarisFlask
@@ -36,7 +36,8 @@ DRAIN_MARGIN_S = 2.0
 # A worker without requests for this long after TERM leaves; one may be on its way until then.
 DRAIN_LINGER_S = 1.0
 WORKER_POLL_S = 0.1
-GC_THRESHOLDS = (50_000, 20, 20)
+# So many at once leave memory behind that is worth giving back.
+MANY_REQUESTS = 50
 THREADS = 8
 
 
@@ -60,6 +61,7 @@ class AsgiServer:
         self._leave: Callable[[], None] = lambda: None
         self._requests: set[LoopRequest] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._was_busy = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -94,13 +96,7 @@ class AsgiServer:
         self.app.background_loop.adopt(asyncio.get_running_loop())
         await self.services.open()
         self._watch = asyncio.create_task(self._drain_when_told(), name="drain-watch")
-        # What was imported stays anyway; looking through it stalled every request for 70 ms about
-        # once a second under load.
-        gc.collect()
-        gc.freeze()
-        # Each stream adds objects that live for minutes; with Python's own thresholds they were
-        # looked through again and again while many streams began.
-        gc.set_threshold(*GC_THRESHOLDS)
+        memory.prepare()
 
     async def _close(self) -> None:
         if self._watch is not None and self._watch is not asyncio.current_task():
@@ -110,8 +106,9 @@ class AsgiServer:
             self._threads.shutdown(wait=False)
 
     async def _drain_when_told(self) -> None:
-        while self._is_alive():  # noqa: ASYNC110  # an attribute of gunicorn's, which sets no event
+        while self._is_alive():
             await asyncio.sleep(WORKER_POLL_S)
+            self._rest()
         logger.info("draining", extra={"open_requests": len(self._requests)})
         loop = asyncio.get_running_loop()
         drain_at_s = loop.time() + self._server.drain_grace_s - DRAIN_MARGIN_S
@@ -128,6 +125,14 @@ class AsgiServer:
         # and nothing would be closed.
         await self._close()
         self._leave()
+
+    def _rest(self) -> None:
+        """Give memory back when the last of many requests is over."""
+        if len(self._requests) >= MANY_REQUESTS:
+            self._was_busy = True
+        elif self._was_busy and not self._requests:
+            self._was_busy = False
+            memory.give_back()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = build_environ(scope)

@@ -13,7 +13,14 @@ from bench.streams import StreamPlan
 NAMES = ("direct", "nginx", "aiohttp", "solaris", "litellm")
 # Where `make run` and `make test` install it.
 LITELLM = PROJECT_ROOT / "var" / "litellm-venv" / "bin" / "litellm"
-QUICK = {"rounds": 1, "seconds": 1.0, "streams": (50,), "stream_rounds": 1, "chunks": 20}
+QUICK = {
+    "rounds": 1,
+    "seconds": 1.0,
+    "streams": (50,),
+    "stream_rounds": 1,
+    "chunks": 20,
+    "ramp": 1.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--clients", type=_count, default=16, help="that call at the same time")
     add("--streams", type=_counts, default=(200, 500, 1000), help="at a time; none: no streams")
     add("--stream-rounds", type=_count, default=3, help="rounds of streams")
-    add("--chunks", type=_count, default=100, help="of each stream, 20 a second")
-    add("--ramp", type=_seconds, default=2.0, metavar="SECONDS", help="in which all streams begin")
+    add("--chunks", type=_count, default=200, help="of each stream, 20 a second")
+    add("--ramp", type=_seconds, default=5.0, metavar="SECONDS", help="in which all streams begin")
     add("--litellm", type=_path, default=LITELLM, metavar="PATH", help="LiteLLM's executable")
     add("--earlier", type=_path, metavar="DIR", help="another checkout, to measure beside this one")
     add("--json", type=_path, metavar="FILE", help="write every round there, too")

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import HttpProcessingError
 
 from app.config.settings import LiteLLMSettings
 from app.utils.exceptions import LiteLLMError, LiteLLMUnreachableError, UpstreamTimeoutError
@@ -20,6 +21,8 @@ CONNECT_TIMEOUT_S = 5.0
 MAX_HEADER_BYTES = 64 * 1024
 # How long an idle connection is kept; uvicorn, under LiteLLM, closes its side after 5 s.
 KEEPALIVE_S = 4.0
+# aiohttp's parser in Python raises the second where the one in C raises the first.
+BROKEN = (aiohttp.ClientError, HttpProcessingError)
 # How long a silence may last before the connection is looked at.
 SILENCE_S = 1.0
 
@@ -96,10 +99,10 @@ class UpstreamAnswer:
         except TimeoutError:
             self._require_connection()
             return None
-        except aiohttp.ClientError as fault:
+        except BROKEN as fault:
             return self._last_words(fault)
 
-    def _last_words(self, fault: aiohttp.ClientError) -> bytes:
+    def _last_words(self, fault: Exception) -> bytes:
         """Return what came before the connection broke: aiohttp raises before it hands it out."""
         self._failure = LiteLLMError()
         content = self._response.content
@@ -184,6 +187,6 @@ class LiteLLMTransport:
             raise LiteLLMUnreachableError() from fault
         except TimeoutError as fault:
             raise UpstreamTimeoutError() from fault
-        except aiohttp.ClientError as fault:
+        except BROKEN as fault:
             raise LiteLLMError() from fault
         return UpstreamAnswer(response, deadline)
