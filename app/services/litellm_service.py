@@ -212,6 +212,10 @@ class LiteLLMService:
         pseudonym = self._pseudonym(call.user) if call.user else None
         body = call.request.dialect.body_for(call.request, model.name, pseudonym)
         body |= {"disable_fallbacks": True, "num_retries": 0}
+        if pseudonym:
+            # LiteLLM's cache takes `user` into its key, but not for `/v1/messages`, where one
+            # person was given another's answer. The namespace keeps people apart everywhere.
+            body["cache"] = {"namespace": pseudonym}
         try:
             return orjson.dumps(body)
         except orjson.JSONEncodeError as fault:
