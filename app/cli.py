@@ -20,7 +20,7 @@ from flask_migrate.cli import db as db_commands
 from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
-from app.config.commands import KEY_COLUMNS, TEXTS
+from app.config.commands import KEY_COLUMNS, command_text
 from app.config.errors import ConfigurationError
 from app.config.problems import locale_of
 from app.config.settings import PROJECT_ROOT, load_settings
@@ -72,7 +72,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except ConfigurationError as error:
-        _say(f"solaris: {_text('unusable')}\n{error.text(locale_of(os.environ))}")
+        _say_unusable(error)
         if RUNNING_ENV.exists() and not os.environ.get("ENVIRONMENT"):
             _say(_text("use_running", path=shlex.quote(str(RUNNING_ENV))))
         sys.exit(2)
@@ -97,9 +97,13 @@ class WrongUsageError(CommandError):
     exit_code = 2
 
 
+def _say_unusable(error: ConfigurationError) -> None:
+    _say(f"solaris: {_text('unusable')}\n{error.text(locale_of(os.environ))}")
+
+
 def _text(key: str, **values: object) -> str:
     # Of the environment, not of the settings: they may be what is wrong.
-    return TEXTS[locale_of(os.environ)][key].format(**values)
+    return command_text(key, locale_of(os.environ), **values)
 
 
 def _say(text: str) -> None:
@@ -135,7 +139,11 @@ def run(state_dir: Path) -> None:
     """Start everything on this machine: Postgres, Valkey, LiteLLM and the proxy."""
     from app.embedded.stack import run_stack
 
-    sys.exit(run_stack(state_dir))
+    try:
+        sys.exit(run_stack(state_dir))
+    except ConfigurationError as error:
+        _say_unusable(error)
+        sys.exit(2)
 
 
 @cli.command()

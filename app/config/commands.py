@@ -74,3 +74,7 @@ KEY_COLUMNS: dict[str, dict[str, str]] = {
         "revoked_at": "revoked",
     },
 }
+
+
+def command_text(key: str, locale: str, /, **values: object) -> str:
+    return TEXTS[locale][key].format(**values)

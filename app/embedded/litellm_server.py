@@ -11,8 +11,9 @@ from pathlib import Path
 
 import yaml
 
+from app.config.problems import DEFAULT_LOCALE
 from app.config.settings import PROJECT_ROOT
-from app.embedded.litellm_config import render
+from app.embedded.litellm_config import render, to_yaml
 from app.embedded.processes import Child
 
 REQUIREMENTS = PROJECT_ROOT / "database" / "litellm-requirements.txt"
@@ -76,14 +77,17 @@ class LiteLLMServer:
         state_dir: Path,
         port: int,
         variables: Mapping[str, str],
+        locale: str = DEFAULT_LOCALE,
     ) -> None:
-        config, self.mocked_models, self.switched_on = render(
+        rendered = render(
             yaml.safe_load(shipped_config.read_text(encoding="utf-8")),
             variables,
             environment.has_package,
+            mock_locale=locale,
         )
+        self.mocked = rendered.keyless
         config_path = state_dir / "litellm-config.yaml"
-        config_path.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+        config_path.write_text(to_yaml(rendered.config), encoding="utf-8")
         self.base_url = f"http://127.0.0.1:{port}"
         self.child = Child(
             "LiteLLM",
