@@ -15,11 +15,13 @@ from typing import Any
 
 import click
 import orjson
+import yaml
 from flask.cli import ScriptInfo, with_appcontext
 from flask_migrate.cli import db as db_commands
 from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
+from app.config.catalog import load_catalog
 from app.config.commands import KEY_COLUMNS, command_text
 from app.config.errors import ConfigurationError
 from app.config.problems import locale_of
@@ -144,6 +146,51 @@ def run(state_dir: Path) -> None:
     except ConfigurationError as error:
         _say_unusable(error)
         sys.exit(2)
+
+
+@cli.command("litellm-config")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: standard output."
+)
+@click.option(
+    "--litellm-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=PROJECT_ROOT / "var" / "litellm-venv",
+    show_default=True,
+    help="LiteLLM's virtual environment; packages in it switch options on.",
+)
+def litellm_config(output: Path | None, litellm_dir: Path) -> None:
+    """Write the configuration that LiteLLM starts with in this environment."""
+    from app.embedded.litellm_config import render, to_yaml
+    from app.embedded.litellm_server import LiteLLMEnvironment
+
+    settings = load_settings()
+    load_catalog(settings.litellm.config_path)
+    rendered = render(
+        yaml.safe_load(settings.litellm.config_path.read_text(encoding="utf-8")),
+        os.environ,
+        LiteLLMEnvironment(litellm_dir).has_package,
+        # In production an invented answer would be taken for a model's own.
+        mock_locale=None if settings.is_production else settings.locale,
+    )
+    _write(output, to_yaml(rendered.config))
+    if rendered.keyless:
+        key = "models_without_key" if settings.is_production else "models_mocked"
+        variables = ", ".join(dict.fromkeys(rendered.keyless.values()))
+        _say(_text(key, names=", ".join(rendered.keyless), variables=variables))
+    if output:
+        switched_on = ", ".join(rendered.switched_on) or _text("nothing_switched_on")
+        _say(_text("config_written", path=output, switched_on=switched_on))
+
+
+def _write(output: Path | None, text: str) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise CommandError("cannot_write", path=output, reason=fault.strerror) from fault
 
 
 @cli.command()

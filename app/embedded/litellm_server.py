@@ -62,6 +62,8 @@ class LiteLLMEnvironment:
         self._marker.write_text(_requirements_hash())
 
     def has_package(self, name: str) -> bool:
+        if not self.python.exists():
+            return False
         probe = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"
         return subprocess.run([self.python, "-c", probe], check=False).returncode == 0  # noqa: S603  # our own command
 

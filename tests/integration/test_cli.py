@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
@@ -230,6 +231,53 @@ def test_db_check_notices_drift(solaris: Run, empty_database: str) -> None:
 
     assert done.returncode != 0
     assert "team_id" in done.stdout + done.stderr
+
+
+# --- litellm-config ------------------------------------------------------------------------------
+
+
+SAFE = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://solaris:a-good-word@db/solaris",
+    "SECRET_KEY": "s" * 32,
+    "ADMIN_API_KEY": "a" * 32,
+    "LITELLM_MASTER_KEY": "m" * 32,
+    "WEBHOOK_SECRET": "w" * 32,
+}
+
+
+def test_litellm_config_in_production_has_no_invented_answers(tmp_path: Path) -> None:
+    written = tmp_path / "litellm.yaml"
+    keys = {"OPENAI_API_KEY": "sk-real-key", "REDIS_HOST": "cache"}
+
+    done = run_solaris(SAFE | keys, "litellm-config", "--output", str(written))
+
+    config = yaml.safe_load(written.read_text())
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "solaris" not in config
+    assert config["litellm_settings"]["cache"] is True
+    assert "mock_response" not in written.read_text()
+    assert "sk-real-key" not in written.read_text()
+    assert "claude-3-opus" in done.stderr
+    assert "ANTHROPIC_API_KEY, GOOGLE_API_KEY" in done.stderr
+    assert f"{written}: configuração do LiteLLM, com redis-cache" in done.stderr
+
+
+def test_litellm_config_of_development_goes_to_standard_output() -> None:
+    done = run_solaris({"ENVIRONMENT": "development", "LOCALE": "en"}, "litellm-config")
+
+    config = yaml.safe_load(done.stdout)
+    assert config["model_list"][0]["litellm_params"]["mock_response"].startswith("Hello!")
+    assert "answer with a mocked text: gpt-4, " in done.stderr
+
+
+def test_litellm_config_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "none" / "litellm.yaml")
+
+    done = run_solaris({"ENVIRONMENT": "development"}, "litellm-config", "--output", nowhere)
+
+    assert done.returncode == 1
+    assert done.stderr == f"solaris: {nowhere} não pode ser gravado: No such file or directory\n"
 
 
 # --- when it cannot work -------------------------------------------------------------------------
