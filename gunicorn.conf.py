@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -34,7 +33,7 @@ graceful_timeout = _settings.server.drain_grace_s
 keepalive = 75
 # The header of a call carries names, a JWT and traces; LiteLLM's own answers carry more.
 limit_request_field_size = 16 * 1024
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+forwarded_allow_ips = _settings.server.forwarded_allow_ips
 control_socket_disable = True
 logconfig_dict = logging_config(_settings.log_level)
 
