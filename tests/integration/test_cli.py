@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +21,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
 from app.cli import cli, main
-from app.config.settings import Settings
+from app.config.settings import PROJECT_ROOT, Settings
 from app.embedded.network import free_port
 from app.services.key_format import is_well_formed
 from app.version import __version__
@@ -350,6 +353,23 @@ def test_command_in_production_with_weak_secrets_is_refused(solaris: Run) -> Non
     assert "SECRET_KEY" in done.stderr
     assert "ADMIN_API_KEY" in done.stderr
     assert "changeme" not in done.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.4])
+def test_command_interrupted_while_it_loads_shows_no_traceback(after_s: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "--help"],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+
+    _, said = process.communicate(timeout=30)
+
+    # -2: before the first line of ours was reached.
+    assert b"Traceback" not in said or process.returncode == -2
 
 
 @pytest.mark.parametrize(
