@@ -99,7 +99,7 @@ class LiteLLMServer:
                 *("--telemetry", "False"),
             ],
             log_path=state_dir / "litellm.log",
-            env=_child_variables(variables),
+            env=child_variables(variables),
             cwd=state_dir,
         )
 
@@ -107,13 +107,19 @@ class LiteLLMServer:
         self.child.stop(STOP_GRACE_S)
 
 
-def _child_variables(variables: Mapping[str, str]) -> dict[str, str]:
+def child_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of LiteLLM beside a proxy that has ``variables``."""
     # LiteLLM would take the proxy's database for its own.
     without = {"DATABASE_URL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     kept = {name: value for name, value in variables.items() if name not in without}
-    # Its table of prices is in the package; fetching it again delays the start where there is no
-    # way out to the internet.
-    return kept | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONUNBUFFERED": "1"}
+    return kept | {
+        # Otherwise it reads the .env of any folder above its own, the project's included.
+        "LITELLM_MODE": "PRODUCTION",
+        # Its table of prices is in the package; fetching it again delays the start where there is
+        # no way out to the internet.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _requirements_hash() -> str:
