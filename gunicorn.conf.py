@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -34,12 +34,28 @@ graceful_timeout = _settings.server.drain_grace_s
 keepalive = 75
 # The header of a call carries names, a JWT and traces; LiteLLM's own answers carry more.
 limit_request_field_size = 16 * 1024
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+forwarded_allow_ips = _settings.server.forwarded_allow_ips
 control_socket_disable = True
 logconfig_dict = logging_config(_settings.log_level)
 
 
+def post_fork(_arbiter: Any, worker: Any) -> None:
+    """Let TERM end a worker that is still starting.
+
+    It serves nobody yet. gunicorn leaves TERM to the loop, which does not run before everything is
+    imported: what came until then was lost, and the whole of DRAIN_GRACE was waited for it.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    worker.init_signals = partial(_init_signals_but_term, worker.init_signals)
+
+
+def _init_signals_but_term(init_signals: Any) -> None:
+    init_signals()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def post_worker_init(worker: Any) -> None:
+    worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_exit_signal)
     # The asgi worker waits for open requests on TERM, and then kills them without a word.
     worker.asgi.watch_worker(lambda: worker.alive, worker.handle_quit_signal)
     worker.loop.create_server = partial(_create_servers, worker, worker.loop.create_server)
