@@ -1,7 +1,7 @@
 """`python -m bench.soak`: many streams for a minute, several times; what comes, and what stays.
 
 Through gunicorn with one worker, as in production. After each round, when everything has come to
-rest, the worker's memory, sockets, tasks and threads are compared with what they were before. The
+rest, the worker's memory, sockets and tasks are compared with what they were before. The
 first round is the warm-up: what it takes (code, pools, the allocator's arenas) stays, so that
 memory is judged from the second on; the bytes, and all else, from the first.
 """
@@ -43,6 +43,8 @@ from bench.workplace import (
 MEMORY_AIM = 1.10
 # Idle connections to LiteLLM are closed after 4 s, those of callers when they leave.
 RESTS_WITHIN_S = 20.0
+# The worker gives memory back when it has been idle for four.
+MEMORY_BACK_AFTER_S = 6.0
 POLL_S = 0.25
 MEGABYTE = 1024 * 1024
 
@@ -103,7 +105,8 @@ class Soak:
         memory, meter = MemoryWatch(self._worker), BusyMeter(self._place.cores)
         outcome = self._stream(self._plan, memory)
         busy = meter.read().server
-        rest = self._settled(lambda rest: rest == self.at_first)
+        time.sleep(MEMORY_BACK_AFTER_S)
+        rest = self._settled(self._is_as_before)
         after_bytes = MemoryWatch(self._worker).idle_bytes
         return Round(
             outcome=outcome,
@@ -111,7 +114,7 @@ class Soak:
             peak_bytes=memory.peak_bytes,
             after_bytes=after_bytes,
             rest=rest,
-            is_at_rest=rest == self.at_first,
+            is_at_rest=self._is_as_before(rest),
             server_busy=busy,
             memory_is_back=None if is_first else after_bytes <= memory.idle_bytes * MEMORY_AIM,
         )
@@ -126,6 +129,10 @@ class Soak:
         while not is_settled(rest := self._rest()) and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
         return rest
+
+    def _is_as_before(self, rest: Rest) -> bool:
+        """Tell whether sockets and tasks are back; a pool keeps the threads that it has made."""
+        return (rest.sockets, rest.tasks) == (self.at_first.sockets, self.at_first.tasks)
 
     def _rest(self) -> Rest:
         url = f"http://127.0.0.1:{self._solaris.port}{TASKS_PATH}"
