@@ -6,6 +6,7 @@ import signal
 from functools import partial
 from typing import Any
 
+from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger
 
 from app.config.settings import load_settings
@@ -21,6 +22,24 @@ class logger_class(Logger):  # type: ignore[misc]  # noqa: N801  # gunicorn's na
     """gunicorn's logger without the access log: the application has a line of its own, with ids."""
 
     access_log_enabled = False
+
+
+class _Connection(ASGIProtocol):  # type: ignore[misc]
+    """gunicorn's connection, without the cycle that kept each one in memory for ever.
+
+    The C parser holds the connection's methods and the connection holds the parser, where Python's
+    collector cannot see it: 10 KB stayed of each of 25,000 connections.
+    """
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self._task is None:
+            self._callback_parser = None
+        else:
+            self._task.add_done_callback(self._let_go)
+
+    def _let_go(self, _task: Any) -> None:
+        self._callback_parser = None
 
 
 wsgi_app = "app.asgi:create_asgi_app()"
@@ -61,13 +80,14 @@ def post_worker_init(worker: Any) -> None:
     worker.loop.create_server = partial(_create_servers, worker, worker.loop.create_server)
 
 
-async def _create_servers(worker: Any, create_server: Any, factory: Any, **options: Any) -> Any:
+async def _create_servers(worker: Any, create_server: Any, _factory: Any, **options: Any) -> Any:
     """Listen as gunicorn was told to, with several acceptors on the one socket.
 
     gunicorn leaves the backlog to asyncio, whose 100 undoes its own 2,048; and libuv accepts one
     connection an acceptor and turn of the loop, so that under many streams, whose turns are long,
     new callers were measured to wait 4 s.
     """
+    factory = partial(_Connection, worker)
     listener, options["backlog"] = options.pop("sock"), worker.cfg.backlog
     for _ in range(ACCEPTORS - 1):
         worker.servers.append(await create_server(factory, sock=listener.dup(), **options))
