@@ -12,6 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # pip's hints about mirrors and its own version are noise to whoever starts the product.
 quiet_pip = $(PIP) install --editable '.[$(1)]' 2> >(grep -v '^WARNING' >&2)
 
+# `make run` holds a lock on this file; deleting its database under it would help nobody.
+not_running = test ! -e var/run.lock || \
+	$(PYTHON) -c 'import fcntl; fcntl.flock(open("var/run.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null
+
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +51,9 @@ bench: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure, side by side 
 
 .PHONY: clean
 clean: ## Remove what the other targets made, data included
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
+	@$(not_running) || { echo "Está rodando; encerre antes com Ctrl-C. / It is running; stop it first." >&2; exit 1; }
+	rm -rf $(VENV) var build dist htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/run.installed: setup.cfg
 	@echo "Instalando o proxy em $(VENV) (só na primeira vez, ~30 s) / Installing the proxy (first time only)"

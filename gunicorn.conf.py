@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import signal
 from functools import partial
 from typing import Any
 
+from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger
 
 from app.config.settings import load_settings
@@ -23,6 +24,24 @@ class logger_class(Logger):  # type: ignore[misc]  # noqa: N801  # gunicorn's na
     access_log_enabled = False
 
 
+class _Connection(ASGIProtocol):  # type: ignore[misc]
+    """gunicorn's connection, without the cycle that kept each one in memory for ever.
+
+    The C parser holds the connection's methods and the connection holds the parser, where Python's
+    collector cannot see it: 10 KB stayed of each of 25,000 connections.
+    """
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self._task is None:
+            self._callback_parser = None
+        else:
+            self._task.add_done_callback(self._let_go)
+
+    def _let_go(self, _task: Any) -> None:
+        self._callback_parser = None
+
+
 wsgi_app = "app.asgi:create_asgi_app()"
 bind = f"{_settings.server.host}:{_settings.server.port}"
 workers = _settings.server.workers
@@ -34,24 +53,41 @@ graceful_timeout = _settings.server.drain_grace_s
 keepalive = 75
 # The header of a call carries names, a JWT and traces; LiteLLM's own answers carry more.
 limit_request_field_size = 16 * 1024
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+forwarded_allow_ips = _settings.server.forwarded_allow_ips
 control_socket_disable = True
 logconfig_dict = logging_config(_settings.log_level)
 
 
+def post_fork(_arbiter: Any, worker: Any) -> None:
+    """Let TERM end a worker that is still starting.
+
+    It serves nobody yet. gunicorn leaves TERM to the loop, which does not run before everything is
+    imported: what came until then was lost, and the whole of DRAIN_GRACE was waited for it.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    worker.init_signals = partial(_init_signals_but_term, worker.init_signals)
+
+
+def _init_signals_but_term(init_signals: Any) -> None:
+    init_signals()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def post_worker_init(worker: Any) -> None:
+    worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_exit_signal)
     # The asgi worker waits for open requests on TERM, and then kills them without a word.
     worker.asgi.watch_worker(lambda: worker.alive, worker.handle_quit_signal)
     worker.loop.create_server = partial(_create_servers, worker, worker.loop.create_server)
 
 
-async def _create_servers(worker: Any, create_server: Any, factory: Any, **options: Any) -> Any:
+async def _create_servers(worker: Any, create_server: Any, _factory: Any, **options: Any) -> Any:
     """Listen as gunicorn was told to, with several acceptors on the one socket.
 
     gunicorn leaves the backlog to asyncio, whose 100 undoes its own 2,048; and libuv accepts one
     connection an acceptor and turn of the loop, so that under many streams, whose turns are long,
     new callers were measured to wait 4 s.
     """
+    factory = partial(_Connection, worker)
     listener, options["backlog"] = options.pop("sock"), worker.cfg.backlog
     for _ in range(ACCEPTORS - 1):
         worker.servers.append(await create_server(factory, sock=listener.dup(), **options))

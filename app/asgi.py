@@ -38,6 +38,8 @@ DRAIN_LINGER_S = 1.0
 WORKER_POLL_S = 0.1
 # So many at once leave memory behind that is worth giving back.
 MANY_REQUESTS = 50
+# gunicorn keeps what belongs to a connection for three seconds after its end.
+REST_AFTER_S = 4.0
 THREADS = 8
 
 
@@ -62,6 +64,7 @@ class AsgiServer:
         self._requests: set[LoopRequest] = set()
         self._watch: asyncio.Task[None] | None = None
         self._was_busy = False
+        self._idle_since_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -127,10 +130,13 @@ class AsgiServer:
         self._leave()
 
     def _rest(self) -> None:
-        """Give memory back when the last of many requests is over."""
+        """Give memory back a while after the last of many requests is over."""
+        now_s = asyncio.get_running_loop().time()
         if len(self._requests) >= MANY_REQUESTS:
             self._was_busy = True
-        elif self._was_busy and not self._requests:
+        if self._requests:
+            self._idle_since_s = now_s
+        elif self._was_busy and now_s - self._idle_since_s >= REST_AFTER_S:
             self._was_busy = False
             memory.give_back()
 

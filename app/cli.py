@@ -15,12 +15,14 @@ from typing import Any
 
 import click
 import orjson
+import yaml
 from flask.cli import ScriptInfo, with_appcontext
 from flask_migrate.cli import db as db_commands
 from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
-from app.config.commands import BUDGET_COLUMNS, KEY_COLUMNS, TEXTS
+from app.config.catalog import load_catalog
+from app.config.commands import BUDGET_COLUMNS, KEY_COLUMNS, command_text
 from app.config.errors import ConfigurationError
 from app.config.problems import locale_of
 from app.config.settings import PROJECT_ROOT, load_settings
@@ -76,7 +78,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except ConfigurationError as error:
-        _say(f"solaris: {_text('unusable')}\n{error.text(locale_of(os.environ))}")
+        _say_unusable(error)
         if RUNNING_ENV.exists() and not os.environ.get("ENVIRONMENT"):
             _say(_text("use_running", path=shlex.quote(str(RUNNING_ENV))))
         sys.exit(2)
@@ -101,9 +103,13 @@ class WrongUsageError(CommandError):
     exit_code = 2
 
 
+def _say_unusable(error: ConfigurationError) -> None:
+    _say(f"solaris: {_text('unusable')}\n{error.text(locale_of(os.environ))}")
+
+
 def _text(key: str, **values: object) -> str:
     # Of the environment, not of the settings: they may be what is wrong.
-    return TEXTS[locale_of(os.environ)][key].format(**values)
+    return command_text(key, locale_of(os.environ), **values)
 
 
 def _say(text: str) -> None:
@@ -139,7 +145,56 @@ def run(state_dir: Path) -> None:
     """Start everything on this machine: Postgres, Valkey, LiteLLM and the proxy."""
     from app.embedded.stack import run_stack
 
-    sys.exit(run_stack(state_dir))
+    try:
+        sys.exit(run_stack(state_dir))
+    except ConfigurationError as error:
+        _say_unusable(error)
+        sys.exit(2)
+
+
+@cli.command("litellm-config")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: standard output."
+)
+@click.option(
+    "--litellm-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=PROJECT_ROOT / "var" / "litellm-venv",
+    show_default=True,
+    help="LiteLLM's virtual environment; packages in it switch options on.",
+)
+def litellm_config(output: Path | None, litellm_dir: Path) -> None:
+    """Write the configuration that LiteLLM starts with in this environment."""
+    from app.embedded.litellm_config import render, to_yaml
+    from app.embedded.litellm_server import LiteLLMEnvironment
+
+    settings = load_settings()
+    load_catalog(settings.litellm.config_path)
+    rendered = render(
+        yaml.safe_load(settings.litellm.config_path.read_text(encoding="utf-8")),
+        os.environ,
+        LiteLLMEnvironment(litellm_dir).has_package,
+        # In production an invented answer would be taken for a model's own.
+        mock_locale=None if settings.is_production else settings.locale,
+    )
+    _write(output, to_yaml(rendered.config))
+    if rendered.keyless:
+        key = "models_without_key" if settings.is_production else "models_mocked"
+        variables = ", ".join(dict.fromkeys(rendered.keyless.values()))
+        _say(_text(key, names=", ".join(rendered.keyless), variables=variables))
+    if output:
+        switched_on = ", ".join(rendered.switched_on) or _text("nothing_switched_on")
+        _say(_text("config_written", path=output, switched_on=switched_on))
+
+
+def _write(output: Path | None, text: str) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise CommandError("cannot_write", path=output, reason=fault.strerror) from fault
 
 
 @cli.command()

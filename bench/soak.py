@@ -1,8 +1,8 @@
 """`python -m bench.soak`: many streams for a minute, several times; what comes, and what stays.
 
 Through gunicorn with one worker, as in production. After each round, when everything has come to
-rest, the worker's memory, sockets, tasks and threads are compared with what they were before. The
-first round is the warm-up: what it takes (code, pools, the allocator's arenas) stays, so that
+rest, the worker's memory, sockets, tasks and connections are compared with what they were before.
+The first round is the warm-up: what it takes (code, pools, the allocator's arenas) stays, so that
 memory is judged from the second on; the bytes, and all else, from the first.
 """
 
@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -28,7 +28,7 @@ from bench.machine import BusyMeter, Cores, Machine, MemoryWatch, on_core
 from bench.rounds import WARM_STREAMS
 from bench.streams import StreamPlan, StreamsOutcome, run_streams
 from bench.table import Block, in_columns
-from bench.watched_app import TASKS_PATH
+from bench.watched_app import HELD_PATH
 from bench.wire import CHUNKS_PER_S
 from bench.workplace import (
     INTERRUPTED,
@@ -42,13 +42,16 @@ from bench.workplace import (
 # What may stay of a round's memory: R7 of the reliability catalogue.
 MEMORY_AIM = 1.10
 # Idle connections to LiteLLM are closed after 4 s, those of callers when they leave.
-RESTS_WITHIN_S = 20.0
-POLL_S = 0.25
+RESTS_WITHIN_S = 24.0
+# The worker gives memory back when it has been idle for four.
+MEMORY_BACK_AFTER_S = 6.0
+# gunicorn keeps what belongs to a connection, such as that of a look, for three after its end.
+POLL_S = 4.0
 MEGABYTE = 1024 * 1024
 
 
 class WatchedSolaris(Solaris):
-    """The same gunicorn with the same settings, and a view that tells of the loop's tasks."""
+    """The same gunicorn with the same settings, and a view that tells what it holds."""
 
     title = "IA SOLARIS Proxy, watched"
 
@@ -65,9 +68,14 @@ class Rest:
     sockets: int
     threads: int
     tasks: dict[str, int]
+    # What gunicorn made for callers' connections and has not been freed.
+    connections: int
 
     def __str__(self) -> str:
-        return f"{self.sockets} sockets, {sum(self.tasks.values())} tasks, {self.threads} threads"
+        return (
+            f"{self.sockets} sockets, {sum(self.tasks.values())} tasks, {self.threads} threads,"
+            f" {self.connections} connections in memory"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,8 @@ class Soak:
         memory, meter = MemoryWatch(self._worker), BusyMeter(self._place.cores)
         outcome = self._stream(self._plan, memory)
         busy = meter.read().server
-        rest = self._settled(lambda rest: rest == self.at_first)
+        time.sleep(MEMORY_BACK_AFTER_S)
+        rest = self._settled(self._is_as_before)
         after_bytes = MemoryWatch(self._worker).idle_bytes
         return Round(
             outcome=outcome,
@@ -111,7 +120,7 @@ class Soak:
             peak_bytes=memory.peak_bytes,
             after_bytes=after_bytes,
             rest=rest,
-            is_at_rest=rest == self.at_first,
+            is_at_rest=self._is_as_before(rest),
             server_busy=busy,
             memory_is_back=None if is_first else after_bytes <= memory.idle_bytes * MEMORY_AIM,
         )
@@ -127,11 +136,15 @@ class Soak:
             time.sleep(POLL_S)
         return rest
 
+    def _is_as_before(self, rest: Rest) -> bool:
+        """Tell whether all but threads is back; a pool keeps those that it has made."""
+        return replace(rest, threads=self.at_first.threads) == self.at_first
+
     def _rest(self) -> Rest:
-        url = f"http://127.0.0.1:{self._solaris.port}{TASKS_PATH}"
+        url = f"http://127.0.0.1:{self._solaris.port}{HELD_PATH}"
         with urllib.request.urlopen(url, timeout=10) as response:
-            tasks = orjson.loads(response.read())
-        return Rest(self._sockets(), self._worker.num_threads(), tasks)
+            held = orjson.loads(response.read())
+        return Rest(sockets=self._sockets(), threads=self._worker.num_threads(), **held)
 
     def _sockets(self) -> int:
         ports = {self._solaris.port, self._place.upstream_port}
@@ -194,6 +207,7 @@ def _report(plan: StreamPlan, cores: Cores, at_first: Rest, rounds: list[Round])
         "after ÷ before",
         "sockets",
         "tasks",
+        "connections",
         "threads",
         "server core",
         "",
@@ -215,6 +229,7 @@ def _row(number: int, result: Round) -> tuple[str, ...]:
         f"{result.after_bytes / result.before_bytes:.3f}",
         f"{result.rest.sockets}",
         f"{sum(result.rest.tasks.values())}",
+        f"{result.rest.connections}",
         f"{result.rest.threads}",
         f"{result.server_busy:.0%}",
         "sound" if result.is_sound else "NOT SOUND",

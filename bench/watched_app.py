@@ -1,23 +1,29 @@
-"""The proxy as in production, with one view more: what its event loop has under way."""
+"""The proxy as in production, with one view more: what its worker holds."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol
 
 from app.asgi import AsgiServer, create_asgi_app
 
-TASKS_PATH = "/bench/tasks"
+HELD_PATH = "/bench/held"
 
 
 def create() -> AsgiServer:
     """Make what gunicorn serves."""
     server = create_asgi_app()
-    server.app.add_url_rule(TASKS_PATH, view_func=tasks)
+    server.app.add_url_rule(HELD_PATH, view_func=held)
     return server
 
 
-async def tasks() -> dict[str, int]:
-    """Count the tasks by what they run; those of the question itself are among them, always."""
+async def held() -> dict[str, Any]:
+    """Count the tasks by what they run, and connections in memory; the question's are in both."""
     names = (getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
-    return dict(Counter(names))
+    gc.collect()
+    connections = sum(isinstance(it, ASGIProtocol) for it in gc.get_objects())
+    return {"tasks": dict(Counter(names)), "connections": connections}

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -64,6 +64,8 @@ def run_solaris(
 class ProxyServer:
     """One gunicorn with its workers, and its log."""
 
+    command: Sequence[str] = ("solaris", "serve")
+
     def __init__(self, settings: Settings, folder: Path, env: Mapping[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -73,10 +75,10 @@ class ProxyServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        solaris = Path(sys.executable).with_name("solaris")
+        program, *arguments = self.command
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [solaris, "serve"],
+                [Path(sys.executable).with_name(program), *arguments],
                 env=self.environment,
                 cwd=PROJECT_ROOT,
                 stdout=log,

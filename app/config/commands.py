@@ -21,6 +21,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "unknown_models": "--models: modelo desconhecido: {names}",
         "empty_models": "--models: a lista está vazia; sem a opção, a chave vale para todos",
         "empty_name": "a chave precisa de um nome",
+        "models_without_key": "sem chave do provedor, as chamadas a estes modelos falham: {names} "
+        "(defina {variables})",
+        "models_mocked": "sem chave do provedor, estes modelos respondem com texto simulado: "
+        "{names} (defina {variables})",
+        "config_written": "{path}: configuração do LiteLLM, com {switched_on}",
+        "nothing_switched_on": "nada além do básico",
+        "cannot_write": "{path} não pode ser gravado: {reason}",
         "no_keys": "(nenhuma)",
         "budget_set": "orçamento {id} definido; vale em toda parte em até 2 segundos",
         "bad_subject": "--subject: diga de quem é o orçamento "
@@ -42,6 +49,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "unknown_models": "--models: unknown model: {names}",
         "empty_models": "--models: the list is empty; without the option the key is good for all",
         "empty_name": "a key needs a name",
+        "models_without_key": "without their provider's key, calls to these models fail: {names} "
+        "(set {variables})",
+        "models_mocked": "without their provider's key, these models answer with a mocked text: "
+        "{names} (set {variables})",
+        "config_written": "{path}: LiteLLM's configuration, with {switched_on}",
+        "nothing_switched_on": "nothing beyond the basics",
+        "cannot_write": "{path} cannot be written: {reason}",
         "no_keys": "(none)",
         "budget_set": "budget {id} is set; it binds everywhere within 2 seconds",
         "bad_subject": "--subject: say whose budget it is "
@@ -107,3 +121,6 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "renews_at": "renews",
     },
 }
+
+def command_text(key: str, locale: str, /, **values: object) -> str:
+    return TEXTS[locale][key].format(**values)

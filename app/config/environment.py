@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -79,6 +80,15 @@ class Environment:
             return default
         return value
 
+    def networks(self, name: str, default: str) -> str:
+        """IP addresses and networks, separated by commas; `*` is everyone."""
+        value = self.text(name, default)
+        for part in value.split(","):
+            if part.strip() != "*" and not self._is_network(part.strip()):
+                self._problem(name, "not_networks")
+                return default
+        return value
+
     def secret_url(self, name: str, default: str, *, schemes: tuple[str, ...]) -> str:
         """A URL that may carry a password, so it can come from NAME_FILE too."""
         value = self.secret(name) or default
@@ -117,6 +127,15 @@ class Environment:
             return True
         self._problem(name, "out_of_range", low=f"{low:g}", high=f"{high:g}")
         return False
+
+    @staticmethod
+    def _is_network(value: str) -> bool:
+        try:
+            # Strict, as gunicorn is: 192.168.1.1/24 is somebody's mistake.
+            ip_network(value)
+        except ValueError:
+            return False
+        return True
 
     @staticmethod
     def _is_url(value: str, schemes: tuple[str, ...]) -> bool:

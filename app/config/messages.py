@@ -106,6 +106,14 @@ DETAILS: dict[str, dict[str, str]] = {
     },
 }
 
+# What `/` says to whoever opens the address in a browser.
+WELCOME: dict[str, str] = {
+    "pt_BR": "Isto é uma API: em seu cliente, use este endereço seguido de /v1, com a chave que "
+    "o administrador lhe der.",
+    "en": "This is an API: in your client, use this address followed by /v1, with a key from your "
+    "administrator.",
+}
+
 
 def message_for(code: str, locale: str, /, **values: object) -> str:
     """Return the sentence for ``code``; ``values`` fill its places."""

@@ -21,6 +21,8 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "not_a_flag": "deve ser true ou false",
         "not_a_timezone": "deve ser o nome de um fuso horário, como America/Sao_Paulo",
         "not_a_url": "deve ser uma URL que comece com {schemes}",
+        "not_networks": "deve ter endereços IP ou redes (como 10.0.0.0/8) separados por vírgulas, "
+        "ou *",
         "set_twice": "está definida junto com {other}; deixe só uma das duas",
         "unreadable_file": "aponta para um arquivo que não pode ser lido",
         "public_file": "aponta para um arquivo que todos podem ler; mude com chmod 0400",
@@ -28,6 +30,7 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "missing": "precisa ser definida em produção "
         "(para experimentar, defina ENVIRONMENT=development)",
         "publicly_known": "tem um valor conhecido por todos; gere outro com: openssl rand -hex 32",
+        "known_password": "tem uma senha conhecida por todos; use outra",
         "too_short": "tem menos de {minimum} caracteres",
         "unreadable": "não pode ser lido: {fault}",
         "not_a_mapping": "não é um mapeamento YAML",
@@ -50,12 +53,15 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "not_a_flag": "must be true or false",
         "not_a_timezone": "must be the name of a time zone, such as America/Sao_Paulo",
         "not_a_url": "must be a URL that starts with {schemes}",
+        "not_networks": "must be IP addresses or networks (such as 10.0.0.0/8), separated by "
+        "commas, or *",
         "set_twice": "is set together with {other}; keep one of them",
         "unreadable_file": "points at a file that cannot be read",
         "public_file": "points at a file that everyone may read; chmod it to 0400",
         "empty_file": "points at an empty file",
         "missing": "must be set in production (or set ENVIRONMENT=development to try things out)",
         "publicly_known": "has a publicly known value; generate one with: openssl rand -hex 32",
+        "known_password": "has a publicly known password; choose another",
         "too_short": "is shorter than {minimum} characters",
         "unreadable": "cannot be read: {fault}",
         "not_a_mapping": "is not a YAML mapping",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from app.config.environment import Environment
 from app.config.errors import ConfigurationError
@@ -27,7 +27,16 @@ DEVELOPMENT_SECRET_KEY = "development-only-secret-key"  # noqa: S105  # refused 
 DEVELOPMENT_MASTER_KEY = "sk-development-only-master-key"
 # Values that examples and tutorials print; refused in production whatever their length.
 PUBLICLY_KNOWN_SECRETS = frozenset(
-    {"sk-1234", "changeme", "change-me", "secret", DEVELOPMENT_SECRET_KEY, DEVELOPMENT_MASTER_KEY}
+    {
+        "sk-1234",
+        "changeme",
+        "change-me",
+        "password",
+        "postgres",
+        "secret",
+        DEVELOPMENT_SECRET_KEY,
+        DEVELOPMENT_MASTER_KEY,
+    }
 )
 
 
@@ -37,6 +46,8 @@ class ServerSettings:
     port: int = 5000
     workers: int = 2
     drain_grace_s: int = 30
+    # Whose X-Forwarded-Proto and kin are believed: nginx's addresses.
+    forwarded_allow_ips: str = "127.0.0.1,::1"
     # Where workers of one machine leave what others must find: the drain marker, later the spool.
     state_dir: Path = PROJECT_ROOT / "var" / "spool"
     max_body_bytes: int = MAX_BODY_BYTES
@@ -137,6 +148,9 @@ def _server(env: Environment) -> ServerSettings:
         port=env.integer("PORT", 5000, low=1, high=65535),
         workers=env.integer("WORKERS", 2, low=1, high=64),
         drain_grace_s=env.integer("DRAIN_GRACE", 30, low=3, high=3600),
+        forwarded_allow_ips=env.networks(
+            "FORWARDED_ALLOW_IPS", ServerSettings().forwarded_allow_ips
+        ),
         state_dir=Path(env.text("SPOOL_DIR", str(ServerSettings().state_dir))),
     )
 
@@ -218,7 +232,18 @@ def _unsafe(settings: Settings) -> list[Problem]:
     ]
     if settings.database.url == DatabaseSettings().url:
         problems.append(Problem("DATABASE_URL", "missing"))
-    return problems
+    return problems + _known_passwords(settings.database)
+
+
+def _known_passwords(database: DatabaseSettings) -> list[Problem]:
+    urls = {"DATABASE_URL": database.url}
+    if database.migration_url != database.url:
+        urls["MIGRATION_DATABASE_URL"] = database.migration_url
+    return [
+        Problem(name, "known_password")
+        for name, url in urls.items()
+        if unquote(urlsplit(url).password or "").lower() in PUBLICLY_KNOWN_SECRETS
+    ]
 
 
 def _weakness(secret: str | None) -> str | None:

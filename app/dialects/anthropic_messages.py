@@ -16,7 +16,6 @@ from app.dialects.openai_chat import event_object
 from app.dialects.steering import without_steering
 
 _ERROR_TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     402: "billing_error",
     403: "permission_error",
@@ -64,7 +63,7 @@ class Messages(Dialect):
         blocks = body.get("content")
         if body.get("type") != "message" or not isinstance(blocks, list):
             return None
-        usage = body.get("usage") or {}
+        usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
         start = {**body, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 0}}
         ended = {name: body.get(name) for name in ("stop_reason", "stop_sequence")}
         events = [
@@ -76,7 +75,8 @@ class Messages(Dialect):
         return b"".join(_event(event) for event in events)
 
     def error_body(self, error: ErrorFacts, message: str, request_id: str) -> dict[str, Any]:
-        kind = _ERROR_TYPES.get(error.status, "api_error")
+        plain = "api_error" if error.status >= 500 else "invalid_request_error"
+        kind = _ERROR_TYPES.get(error.status, plain)
         return {
             "type": "error",
             "error": {"type": kind, "message": message, "code": error.code},
@@ -152,7 +152,7 @@ class MessageReader(StreamReader):
 
 
 def _block(index: int, block: Any) -> list[dict[str, Any]]:
-    is_text = isinstance(block, dict) and block.get("type") == "text"
+    is_text = isinstance(block, dict) and isinstance(block.get("text"), str)
     delta = {"type": "text_delta", "text": block["text"]} if is_text else None
     start = {**block, "text": ""} if is_text else block
     return [

@@ -81,6 +81,13 @@ def refuse(body: dict[str, Any], *names: str) -> None:
             raise InvalidRequestError("not_supported", param=name)
 
 
+def refuse_items(body: dict[str, Any], name: str, kind: str) -> None:
+    """Raises: InvalidRequestError, when one of the field's items is of this kind."""
+    for index, item in enumerate(body[name] if _is_list(body[name]) else ()):
+        if isinstance(item, dict) and item.get("type") == kind:
+            raise InvalidRequestError("not_supported", param=f"{name}[{index}]")
+
+
 def check(body: dict[str, Any], name: str, detail: str, holds: Callable[[Any], bool]) -> None:
     value = body.get(name)
     if value is not None and not holds(value):
@@ -118,6 +125,8 @@ def _parts(messages: object) -> Iterator[dict[str, Any]]:
             yield part
             # A tool's result has parts of its own.
             yield from _objects(part.get("content"))
+        # So has a function's, in OpenAI's newer API.
+        yield from _objects(message.get("output"))
 
 
 def _objects(values: object) -> Iterator[dict[str, Any]]:

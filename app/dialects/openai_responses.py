@@ -31,10 +31,12 @@ class Responses(OpenAIErrors):
         fields.require_text_or_list(body, "input")
         fields.check_counts(body, "max_output_tokens")
         fields.refuse(body, *_STORED)
+        fields.refuse_items(body, "input", "item_reference")
         passed = without_steering(body)
         fields.without_nulls(passed, "max_output_tokens")
         # OpenAI's default keeps every answer, in the one account that all the company shares.
-        passed.setdefault("store", False)
+        if passed.get("store") is None:
+            passed["store"] = False
         model, user = passed.pop("model"), passed.pop("user", None)
         pictures = fields.pictures(passed["input"])
         needs = Needs(

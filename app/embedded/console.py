@@ -19,15 +19,21 @@ TEXTS: dict[str, dict[str, str]] = {
         "migrations": "Tabelas do banco",
         "proxy": "Proxy",
         "ready": "Pronto em {seconds:.1f} s. Ctrl-C encerra tudo.",
-        "url_proxy": "Proxy",
+        "url_proxy": "Endereço base (base_url)",
         "url_ready": "Situação",
         "url_litellm": "LiteLLM",
         "key": "Chave de API",
-        "mocked": "Sem chave do provedor, respondem com texto simulado: {models}.",
-        "how_to_unmock": "Defina {variables} e reinicie para usar os modelos de verdade.",
+        "all_mocked": "Todos os {total} modelos respondem com texto simulado.",
+        "some_mocked": "{mocked} dos {total} modelos respondem com texto simulado.",
+        "how_to_unmock": "Para falar com os de verdade, defina {variables} e reinicie.",
         "try": "Experimente (em outro terminal):",
         "question": "Olá! Quem é você?",
-        "librechat": "Para o LibreChat, em librechat.yaml, sob endpoints.custom:",
+        "librechat": "Para o LibreChat, em librechat.yaml, sob endpoints.custom "
+        "(completo em deploy/librechat.yaml):",
+        "librechat_docker": "LibreChat em Docker: troque 127.0.0.1 por host.docker.internal e "
+        "inicie aqui com HOST=0.0.0.0 make run.",
+        "trusted": "Esta chave é confiável: o que chega sem os cabeçalhos que dizem quem pede "
+        "conta para {user}.",
         "cli": "Para usar o comando solaris em outro terminal:",
         "logs": "Registros",
         "stopping": "Encerrando…",
@@ -39,7 +45,6 @@ TEXTS: dict[str, dict[str, str]] = {
         "slow": "{name} não respondeu em {seconds:.0f} s. Fim do registro ({log}):",
         "install_failed": "A instalação do LiteLLM falhou. O pip disse:",
         "migration_failed": "As tabelas não puderam ser criadas: {reason}",
-        "interrupted": "Interrompido.",
     },
     "en": {
         "title": "IA SOLARIS Proxy: starting everything on this machine",
@@ -50,15 +55,21 @@ TEXTS: dict[str, dict[str, str]] = {
         "migrations": "Database tables",
         "proxy": "Proxy",
         "ready": "Ready in {seconds:.1f} s. Ctrl-C stops all of it.",
-        "url_proxy": "Proxy",
+        "url_proxy": "Base address (base_url)",
         "url_ready": "Status",
         "url_litellm": "LiteLLM",
         "key": "API key",
-        "mocked": "No provider key, so these answer with a mocked text: {models}.",
-        "how_to_unmock": "Set {variables} and start again to reach the real models.",
+        "all_mocked": "All {total} models answer with a mocked text.",
+        "some_mocked": "{mocked} of the {total} models answer with a mocked text.",
+        "how_to_unmock": "To reach the real ones, set {variables} and start again.",
         "try": "Try it (in another terminal):",
         "question": "Hello! Who are you?",
-        "librechat": "For LibreChat, in librechat.yaml under endpoints.custom:",
+        "librechat": "For LibreChat, in librechat.yaml under endpoints.custom "
+        "(all of it in deploy/librechat.yaml):",
+        "librechat_docker": "LibreChat in Docker: write host.docker.internal instead of "
+        "127.0.0.1, and start here with HOST=0.0.0.0 make run.",
+        "trusted": "This key is trusted: what comes without the headers that say who asks "
+        "counts for {user}.",
         "cli": "To use the solaris command in another terminal:",
         "logs": "Logs",
         "stopping": "Stopping…",
@@ -69,7 +80,6 @@ TEXTS: dict[str, dict[str, str]] = {
         "slow": "{name} did not answer within {seconds:.0f} s. End of its log ({log}):",
         "install_failed": "LiteLLM could not be installed. pip said:",
         "migration_failed": "The tables could not be made: {reason}",
-        "interrupted": "Interrupted.",
     },
 }
 

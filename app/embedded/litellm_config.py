@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
-MOCK_TEXT = (
-    "Olá! Esta é uma resposta simulada de {model}: nenhuma chave de {provider} foi configurada. "
-    "Defina {variable} e reinicie para falar com o modelo de verdade."
-)
+import yaml
+
+MOCK_TEXTS = {
+    "pt_BR": "Olá! Esta é uma resposta simulada de {model}: nenhuma chave de {provider} foi "
+    "configurada. Defina {variable} e reinicie para falar com o modelo de verdade.",
+    "en": "Hello! This is a mocked answer of {model}: no key of {provider} is configured. "
+    "Set {variable} and start again to talk to the real model.",
+}
 PROVIDER_NAMES = {
     "OPENAI_API_KEY": "OpenAI",
     "ANTHROPIC_API_KEY": "Anthropic",
@@ -25,12 +29,22 @@ MOCK_VECTOR = [0.0] * 1536
 SETTINGS_SECTIONS = ("litellm_settings", "general_settings", "router_settings")
 
 
+class Rendered(NamedTuple):
+    """A configuration, the variable that each model without a key waits for, what is on."""
+
+    config: dict[str, Any]
+    keyless: dict[str, str]
+    switched_on: list[str]
+
+
 def render(
     shipped: Mapping[str, Any],
     environment: Mapping[str, str],
     has_package: Callable[[str], bool],
-) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Return (configuration, models that are mocked, names of what was switched on)."""
+    *,
+    mock_locale: str | None,
+) -> Rendered:
+    """Render for this environment; with a ``mock_locale``, models without a key are mocked."""
     config = deepcopy(dict(shipped))
     own = config.pop("solaris", None) or {}
     switched_on = []
@@ -38,7 +52,18 @@ def render(
         if _applies(option, environment, has_package):
             _merge(config, {key: option[key] for key in SETTINGS_SECTIONS if key in option})
             switched_on.append(option["name"])
-    return config, _mock_what_has_no_key(config, environment), switched_on
+    keyless = {}
+    for entry in config.get("model_list") or []:
+        if variable := _missing_key(entry, environment):
+            keyless[entry["model_name"]] = variable
+            if mock_locale:
+                mock = _mock_for(entry, variable, MOCK_TEXTS[mock_locale])
+                entry["litellm_params"]["mock_response"] = mock
+    return Rendered(config, keyless, switched_on)
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
 
 
 def _applies(
@@ -63,19 +88,15 @@ def _merge(into: dict[str, Any], addition: Mapping[str, Any]) -> None:
             into[key] = deepcopy(value)
 
 
-def _mock_what_has_no_key(config: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
-    mocked = []
-    for entry in config.get("model_list") or []:
-        # A key written out is a key; only a reference can lead nowhere.
-        reference, _, variable = str(entry["litellm_params"].get("api_key")).partition("/")
-        if reference == "os.environ" and not environment.get(variable):
-            entry["litellm_params"]["mock_response"] = _mock_for(entry, variable)
-            mocked.append(entry["model_name"])
-    return mocked
+def _missing_key(entry: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
+    """Return the variable that should hold the model's key, and does not."""
+    # A key written out is a key; only a reference can lead nowhere.
+    reference, _, variable = str(entry["litellm_params"].get("api_key")).partition("/")
+    return variable if reference == "os.environ" and not environment.get(variable) else None
 
 
-def _mock_for(entry: Mapping[str, Any], variable: str) -> Any:
+def _mock_for(entry: Mapping[str, Any], variable: str, text: str) -> Any:
     if entry["model_info"].get("mode") == "embedding":
         return MOCK_VECTOR
     provider = PROVIDER_NAMES.get(variable, variable)
-    return MOCK_TEXT.format(model=entry["model_name"], provider=provider, variable=variable)
+    return text.format(model=entry["model_name"], provider=provider, variable=variable)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import yaml
 
+from app.config.problems import DEFAULT_LOCALE
 from app.config.settings import PROJECT_ROOT
-from app.embedded.litellm_config import render
+from app.embedded.litellm_config import render, to_yaml
 from app.embedded.processes import Child
 
 REQUIREMENTS = PROJECT_ROOT / "database" / "litellm-requirements.txt"
@@ -61,6 +62,8 @@ class LiteLLMEnvironment:
         self._marker.write_text(_requirements_hash())
 
     def has_package(self, name: str) -> bool:
+        if not self.python.exists():
+            return False
         probe = f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"
         return subprocess.run([self.python, "-c", probe], check=False).returncode == 0  # noqa: S603  # our own command
 
@@ -76,14 +79,17 @@ class LiteLLMServer:
         state_dir: Path,
         port: int,
         variables: Mapping[str, str],
+        locale: str = DEFAULT_LOCALE,
     ) -> None:
-        config, self.mocked_models, self.switched_on = render(
+        rendered = render(
             yaml.safe_load(shipped_config.read_text(encoding="utf-8")),
             variables,
             environment.has_package,
+            mock_locale=locale,
         )
+        self.mocked = rendered.keyless
         config_path = state_dir / "litellm-config.yaml"
-        config_path.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+        config_path.write_text(to_yaml(rendered.config), encoding="utf-8")
         self.base_url = f"http://127.0.0.1:{port}"
         self.child = Child(
             "LiteLLM",
@@ -93,7 +99,7 @@ class LiteLLMServer:
                 *("--telemetry", "False"),
             ],
             log_path=state_dir / "litellm.log",
-            env=_child_variables(variables),
+            env=child_variables(variables),
             cwd=state_dir,
         )
 
@@ -101,13 +107,19 @@ class LiteLLMServer:
         self.child.stop(STOP_GRACE_S)
 
 
-def _child_variables(variables: Mapping[str, str]) -> dict[str, str]:
+def child_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of LiteLLM beside a proxy that has ``variables``."""
     # LiteLLM would take the proxy's database for its own.
     without = {"DATABASE_URL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     kept = {name: value for name, value in variables.items() if name not in without}
-    # Its table of prices is in the package; fetching it again delays the start where there is no
-    # way out to the internet.
-    return kept | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONUNBUFFERED": "1"}
+    return kept | {
+        # Otherwise it reads the .env of any folder above its own, the project's included.
+        "LITELLM_MODE": "PRODUCTION",
+        # Its table of prices is in the package; fetching it again delays the start where there is
+        # no way out to the internet.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _requirements_hash() -> str:

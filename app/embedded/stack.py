@@ -12,12 +12,15 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flask_migrate import upgrade
 
 from app import create_app
-from app.config.settings import PROJECT_ROOT, load_settings
+from app.config.catalog import load_catalog
+from app.config.commands import command_text
+from app.config.problems import locale_of
+from app.config.settings import PROJECT_ROOT, Settings, load_settings
 from app.embedded.banner import print_banner
 from app.embedded.console import Console
 from app.embedded.engines import EmbeddedPostgres, EmbeddedValkey
@@ -28,6 +31,8 @@ from app.embedded.state import AlreadyRunningError, StateDirectory
 from app.extensions import services_of
 from app.services.key_format import hash_key
 from app.serving.flask_app import SolarisFlask
+from app.utils.exceptions import DatabaseUnavailableError
+from app.utils.postgres_faults import why_unreachable
 
 LITELLM_PORT = 4000
 LITELLM_START_TIMEOUT_S = 120.0
@@ -37,6 +42,7 @@ POLL_S = 0.1
 # Enough for `make run`: in production DRAIN_GRACE decides.
 DRAIN_GRACE_S = "5"
 FIRST_KEY_NAME = "make-run"
+FIRST_KEY_USER = "demo"
 
 
 class StartFailedError(RuntimeError):
@@ -77,9 +83,11 @@ class Stack:
             print_banner(
                 self._console,
                 self._settings,
-                self._env["SOLARIS_API_KEY"],
-                self._litellm.mocked_models if self._litellm else [],
                 self._state,
+                api_key=self._env["SOLARIS_API_KEY"],
+                key_user=FIRST_KEY_USER,
+                mocked=self._litellm.mocked if self._litellm else {},
+                total_models=len(self._catalog.models),
                 started_in_s=time.monotonic() - started_s,
             )
             self._wait()
@@ -96,27 +104,29 @@ class Stack:
         return 0
 
     def _start(self) -> None:
-        self._console.say(self._console.text("title"))
         self._env |= self._state.secrets(self._env)
-        port = int(self._env.get("PORT") or "5000")
+        # Whatever is wrong is told before anything is started for nothing.
+        self._settings = load_settings(self._env)
+        self._catalog = load_catalog(self._settings.litellm.config_path)
+        self._console.say(self._console.text("title"))
+        port = self._settings.server.port
         if not is_free(port):
             raise StartFailedError(self._console.text("port_taken", port=port))
         self._start_valkey()
         # LiteLLM takes longest, so it loads while everything else starts.
         self._start_litellm()
         self._start_postgres()
-        self._settings = load_settings(self._env)
         self._prepare_database()
         self._state.write_env(_settings_of(self._env))
         self._start_proxy()
 
     def _start_valkey(self) -> None:
-        if self._env.get("REDIS_URL") or self._env.get("REDIS_HOST"):
+        if self._settings.redis.url:
             return
         with self._console.step("valkey"):
             valkey = EmbeddedValkey(self._state.path / "valkey")
             self._stops.append(valkey.stop)
-            self._env["REDIS_URL"] = valkey.url
+            self._set(REDIS_URL=valkey.url)
 
     def _start_litellm(self) -> None:
         if self._env.get("LITELLM_BASE_URL"):
@@ -126,14 +136,17 @@ class Stack:
             self._install(environment)
         self._litellm = LiteLLMServer(
             environment,
-            shipped_config=load_settings(self._env).litellm.config_path,
+            shipped_config=self._settings.litellm.config_path,
             state_dir=self._state.logs,
-            port=free_port(LITELLM_PORT),
-            variables=self._env | _redis_parts(self._env["REDIS_URL"]),
+            # The proxy takes its port last; LiteLLM, finding its own taken, would quietly take
+            # another than the one it was given.
+            port=free_port(LITELLM_PORT, avoid=frozenset({self._settings.server.port})),
+            variables=self._env | _litellm_variables(self._settings),
+            locale=self._settings.locale,
         )
         self._stops.append(self._litellm.stop)
         self._children.append(self._litellm.child)
-        self._env["LITELLM_BASE_URL"] = self._litellm.base_url
+        self._set(LITELLM_BASE_URL=self._litellm.base_url)
 
     def _install(self, environment: LiteLLMEnvironment) -> None:
         try:
@@ -150,14 +163,30 @@ class Stack:
         with self._console.step("postgres"):
             postgres = EmbeddedPostgres(self._state.path / "postgres")
             self._stops.append(postgres.stop)
-            self._env["DATABASE_URL"] = postgres.url
+            self._set(DATABASE_URL=postgres.url)
+
+    def _set(self, **variables: str) -> None:
+        self._env |= variables
+        self._settings = load_settings(self._env)
 
     def _prepare_database(self) -> None:
         with self._console.step("migrations"):
             app = create_app(self._settings)
-            with app.app_context():
-                _upgrade()
-                self._env["SOLARIS_API_KEY"] = self._first_key(app)
+            try:
+                with app.app_context():
+                    _upgrade()
+                    self._env["SOLARIS_API_KEY"] = self._first_key(app)
+            except DatabaseUnavailableError as error:
+                raise StartFailedError(self._why_no_tables(error)) from error
+
+    def _why_no_tables(self, error: DatabaseUnavailableError) -> str:
+        reason = command_text(
+            "database_away",
+            self._settings.locale,
+            variable=error.values.get("variable", "DATABASE_URL"),
+            reason=why_unreachable(error.__cause__),
+        )
+        return self._console.text("migration_failed", reason=reason)
 
     def _first_key(self, app: SolarisFlask) -> str:
         """Return the key of an earlier run if it is still good, else make one."""
@@ -169,7 +198,7 @@ class Stack:
         for record in live.values():
             if record.name == FIRST_KEY_NAME:
                 access.revoke_key(str(record.id))
-        key, _ = access.create_key(FIRST_KEY_NAME, user_id="demo", trusted=True)
+        key, _ = access.create_key(FIRST_KEY_NAME, user_id=FIRST_KEY_USER, trusted=True)
         self._state.remember_key(key)
         return key
 
@@ -229,6 +258,7 @@ class Stack:
         # A second Ctrl-C must not leave half of it running.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._state.remove_env()
         with contextlib.ExitStack() as stack:
             for stop in self._stops:
                 stack.callback(stop)
@@ -249,11 +279,16 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _litellm_variables(settings: Settings) -> dict[str, str]:
+    """Return our settings under the names that LiteLLM's configuration reads."""
+    key = {"LITELLM_MASTER_KEY": settings.litellm.master_key}
+    return key | (_redis_parts(settings.redis.url) if settings.redis.url else {})
+
+
 def _redis_parts(url: str) -> dict[str, str]:
-    """Return the host and port under the names that LiteLLM's configuration reads."""
     parts = urlsplit(url)
     named = {"REDIS_HOST": parts.hostname or "", "REDIS_PORT": str(parts.port or 6379)}
-    return named | ({"REDIS_PASSWORD": parts.password} if parts.password else {})
+    return named | ({"REDIS_PASSWORD": unquote(parts.password)} if parts.password else {})
 
 
 def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
@@ -269,6 +304,7 @@ def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
         "SECRET_KEY",
         "ADMIN_API_KEY",
         "WEBHOOK_SECRET",
+        "SPOOL_DIR",
         "PORT",
     )
     return {name: env[name] for name in names if env.get(name)}
@@ -291,6 +327,6 @@ def _signals_as_interrupt() -> Iterator[None]:
 
 
 def run_stack(state_dir: Path) -> int:
-    locale = os.environ.get("LOCALE", "pt_BR")
-    console = Console(locale if locale in ("pt_BR", "en") else "pt_BR")
+    """Raises: ConfigurationError, before anything is started."""
+    console = Console(locale_of(os.environ))
     return Stack(os.environ, StateDirectory(state_dir), console).run()

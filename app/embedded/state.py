@@ -54,12 +54,20 @@ class StateDirectory:
         return self.path / "env"
 
     def secrets(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return the secrets of this machine, made at first use; the environment's win."""
+        """Return the secrets of this machine, made at first use; the environment's win.
+
+        One that the environment has in a file (`NAME_FILE`) is left to that file.
+        """
         known = self._read("secrets.env")
         for name, prefix in GENERATED_SECRETS.items():
             known.setdefault(name, prefix + secrets.token_hex(24))
         self._write("secrets.env", known)
-        return known | {name: environment[name] for name in known if environment.get(name)}
+        given = {name: environment[name] for name in known if environment.get(name)}
+        return {
+            name: value
+            for name, value in (known | given).items()
+            if not environment.get(f"{name}_FILE")
+        }
 
     def known_key(self) -> str | None:
         """Return the API key that an earlier run made for the person at the terminal."""
@@ -69,8 +77,11 @@ class StateDirectory:
         self._write("secrets.env", self._read("secrets.env") | {"SOLARIS_API_KEY": key})
 
     def write_env(self, variables: Mapping[str, str]) -> None:
-        """Leave the run's variables for other terminals."""
+        """Leave the run's variables for other terminals, until the run ends."""
         self._write("env", variables)
+
+    def remove_env(self) -> None:
+        self.env_file.unlink(missing_ok=True)
 
     def _read(self, name: str) -> dict[str, str]:
         path = self.path / name

@@ -79,9 +79,9 @@ async def count_tokens() -> Response:
     return await _call_model(COUNT_TOKENS)
 
 
-@proxy_bp.after_request
+@proxy_bp.after_app_request
 def name_request_for_anthropic(response: Response) -> Response:
-    """Give Anthropic's SDKs the id under the name that they read."""
+    """Give Anthropic's SDKs the id under the name that they read, of a wrong address too."""
     if request.path.startswith(MESSAGES.path):
         response.headers["request-id"] = g.request_id
     return response

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from app.config.settings import LiteLLMSettings
-from app.services.health_service import LITELLM, HealthService, Refusal
+from app.services.health_service import LITELLM, HealthService, ModelStatus, Refusal
 from app.services.litellm_transport import Deadline, LiteLLMTransport, UpstreamAnswer
 from app.utils.exceptions import LiteLLMUnreachableError
 
@@ -51,11 +51,15 @@ class LiteLLMGateway:
                 return await self._try(path, body, headers, deadline)
             except LiteLLMUnreachableError:
                 # No connection was made, so nothing reached a provider and nothing is paid twice.
-                if deadline.left_s() <= delay_s:
+                if deadline.left_s() <= delay_s or self._is_shut:
                     raise
             await asyncio.sleep(delay_s)
             delay_s *= 2
         return await self._try(path, body, headers, deadline)
+
+    @property
+    def _is_shut(self) -> bool:
+        return self._health.of(LITELLM).status is ModelStatus.UNHEALTHY
 
     async def _try(
         self, path: str, body: bytes, headers: Mapping[str, str], deadline: Deadline

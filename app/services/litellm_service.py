@@ -248,6 +248,10 @@ class LiteLLMService:
             call.request, hold.model.name, pseudonym, hold.output_tokens or None
         )
         body |= {"disable_fallbacks": True, "num_retries": 0}
+        if pseudonym:
+            # LiteLLM's cache takes `user` into its key, but not for `/v1/messages`, where one
+            # person was given another's answer. The namespace keeps people apart everywhere.
+            body["cache"] = {"namespace": pseudonym}
         try:
             return orjson.dumps(body)
         except orjson.JSONEncodeError as fault:

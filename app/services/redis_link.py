@@ -68,6 +68,8 @@ class RedisLink:
                 # Its default is ten tries.
                 retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
+                # Foreign bytes are junk for whoever reads that one value, not for all.
+                encoding_errors="replace",
             )
         return self._redis
 

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import orjson
 from redis.asyncio.client import Pipeline
@@ -32,12 +33,32 @@ VERDICTS, OUTCOMES = PREFIX + "verdicts", PREFIX + "outcomes"
 
 
 @dataclass(slots=True)
+class _Count:
+    """Failures in a row that are to be told; ``begins_anew`` where a success came before them."""
+
+    failures: int = 0
+    begins_anew: bool = False
+
+    def after(self, older: _Count) -> _Count:
+        """Return both together, this one being the later."""
+        if self.begins_anew:
+            return self
+        return _Count(older.failures + self.failures, older.begins_anew)
+
+    def add_to(self, pipeline: Pipeline, key: str) -> None:
+        if self.begins_anew:
+            pipeline.delete(key)
+        if self.failures:
+            pipeline.incrby(key, self.failures)
+            pipeline.expire(key, FAILURES_LIFETIME_S)
+
+
+@dataclass(slots=True)
 class _Outbox:
     """What has not been told yet."""
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    # Failures since the last success, which is a zero.
-    failures: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, _Count] = field(default_factory=dict)
     ended_trials: set[str] = field(default_factory=set)
 
     def add_to(self, pipeline: Pipeline) -> None:
@@ -45,13 +66,14 @@ class _Outbox:
             pipeline.hset(VERDICTS, model, _pack_verdict(verdict))
         for model in self.ended_trials:
             pipeline.delete(_trial_key(model))
-        for model, failures in self.failures.items():
-            _count(pipeline, _failures_key(model), failures)
+        for model, count in self.counts.items():
+            count.add_to(pipeline, _failures_key(model))
 
     def put_back(self, older: _Outbox) -> None:
         """Keep what could not be told; what was learned meanwhile is newer."""
         self.verdicts = older.verdicts | self.verdicts
-        self.failures = older.failures | self.failures
+        for model, count in older.counts.items():
+            self.counts[model] = self.counts.get(model, _Count()).after(count)
         self.ended_trials |= older.ended_trials
 
 
@@ -97,11 +119,11 @@ class SharedHealth(HealthBoard):
         self.give_trial_back(model)
 
     def note_failure(self, model: str) -> None:
-        self._outbox.failures[model] = self._outbox.failures.get(model, 0) + 1
+        self._outbox.counts.setdefault(model, _Count()).failures += 1
         self._wake.set()
 
     def note_success(self, model: str) -> None:
-        self._outbox.failures[model] = 0
+        self._outbox.counts[model] = _Count(begins_anew=True)
         self._wake.set()
 
     def others(self, model: str) -> Outcomes:
@@ -135,23 +157,29 @@ class SharedHealth(HealthBoard):
             return
         verdicts, failures, outcomes = answers[-3:]
         for model, number in zip(self._models, failures, strict=True):
-            if packed := verdicts.get(model):
-                health.adopt(model, _unpack_verdict(packed))
-            health.share_failures(model, int(number or 0))
+            if verdict := _unpack_verdict(verdicts.get(model)):
+                health.adopt(model, verdict)
+            if not self._has_succeeded_since(model):
+                health.share_failures(model, _number(number))
         await self._add_up(outcomes)
 
+    def _has_succeeded_since(self, model: str) -> bool:
+        """Tell whether a count that was just read is from before a success of our own."""
+        untold = self._outbox.counts.get(model)
+        return untold is not None and untold.begins_anew
+
     async def _add_up(self, packed_by_worker: dict[str, str]) -> None:
-        now_s = self._clock.now().timestamp()
-        self._others, gone = {}, []
+        oldest_s = self._clock.now().timestamp() - WORKER_LIFETIME_S
+        self._others, useless = {}, []
         for worker, packed in packed_by_worker.items():
-            content = orjson.loads(packed)
-            if now_s - content["at_s"] > WORKER_LIFETIME_S:
-                gone.append(worker)
+            outcomes = _unpack(packed, oldest_s)
+            if outcomes is None:
+                useless.append(worker)
             elif worker != self._worker:
-                for model, sums in content["models"].items():
-                    self._others.setdefault(model, Outcomes()).add(Outcomes(*sums))
-        if gone:
-            await self._link.run(lambda p: p.hdel(OUTCOMES, *gone))
+                for model, sums in outcomes.items():
+                    self._others.setdefault(model, Outcomes()).add(sums)
+        if useless:
+            await self._link.run(lambda pipeline: pipeline.hdel(OUTCOMES, *useless))
 
 
 def _trial_key(model: str) -> str:
@@ -160,14 +188,6 @@ def _trial_key(model: str) -> str:
 
 def _failures_key(model: str) -> str:
     return f"{PREFIX}failures:{model}"
-
-
-def _count(pipeline: Pipeline, key: str, failures: int) -> None:
-    if failures:
-        pipeline.incrby(key, failures)
-        pipeline.expire(key, FAILURES_LIFETIME_S)
-    else:
-        pipeline.delete(key)
 
 
 def _pack(outcomes: dict[str, Outcomes], at_s: float) -> str:
@@ -181,5 +201,50 @@ def _pack_verdict(verdict: Verdict) -> str:
     ).decode()
 
 
-def _unpack_verdict(packed: str) -> Verdict:
-    return Verdict(*orjson.loads(packed))
+def _unpack_verdict(packed: str | None) -> Verdict | None:
+    """Return a verdict, or None for what is none: junk, or another version's."""
+    content = _parsed(packed)
+    if not isinstance(content, list) or len(content) != len(fields(Verdict)):
+        return None
+    opened_at_s, limited_until_s, reason, at_s = content
+    numbers = (
+        (limited_until_s, at_s) if opened_at_s is None else (opened_at_s, limited_until_s, at_s)
+    )
+    is_sound = all(map(_is_number, numbers)) and (reason is None or isinstance(reason, str))
+    return Verdict(opened_at_s, limited_until_s, reason, at_s) if is_sound else None
+
+
+def _unpack(packed: str, oldest_s: float) -> dict[str, Outcomes] | None:
+    """Return a worker's outcomes by model; None of one that is gone, and for junk."""
+    content = _parsed(packed)
+    models = content.get("models") if isinstance(content, dict) else None
+    if not isinstance(models, dict) or not _is_number(content.get("at_s", None)):
+        return None
+    if content["at_s"] < oldest_s:
+        return None
+    try:
+        return {model: _outcomes(sums) for model, sums in models.items()}
+    except ValueError:
+        return None
+
+
+def _outcomes(sums: object) -> Outcomes:
+    """Raises: ValueError, for anything but three whole numbers."""
+    if not isinstance(sums, list) or len(sums) != 3 or not all(type(it) is int for it in sums):
+        raise ValueError(sums)
+    return Outcomes(*sums)
+
+
+def _parsed(packed: str | None) -> Any:
+    try:
+        return orjson.loads(packed) if packed else None
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(value: str | None) -> int:
+    return int(value) if value and value.isdecimal() else 0

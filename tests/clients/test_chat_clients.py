@@ -192,6 +192,16 @@ def test_litellm_that_is_down_costs_librechat_seconds_not_minutes(shop: Shop, do
     assert len(down.served()) == 2
 
 
+@pytest.mark.timeout(300)
+def test_litellm_that_is_down_is_asked_for_seven_times_and_tried_a_few(down: Shop) -> None:
+    seen = librechat(down)
+
+    assert seen.message.startswith("503 ")
+    assert [line["status"] for line in down.served()] == [503] * 7
+    # Nothing was there to be reached; and most of the seven were refused without looking.
+    assert max(line["duration_ms"] for line in down.served()[1:]) < 2000
+
+
 # 12, 13, 14, 15: what goes wrong upstream
 
 

@@ -65,7 +65,10 @@ def test_configuration_with_everything_switched_on_is_valid_to_litellm(
     litellm_environment: LiteLLMEnvironment, tmp_path: Path
 ) -> None:
     config, _, switched_on = render(
-        yaml.safe_load(SHIPPED.read_text()), EVERYTHING, litellm_environment.has_package
+        yaml.safe_load(SHIPPED.read_text()),
+        EVERYTHING,
+        litellm_environment.has_package,
+        mock_locale="pt_BR",
     )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))

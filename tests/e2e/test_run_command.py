@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from app.config.settings import PROJECT_ROOT
+from app.embedded.engines import EmbeddedValkey
 from app.embedded.network import free_port
 
 pytestmark = [pytest.mark.litellm, pytest.mark.timeout(300)]
@@ -148,6 +149,17 @@ def test_taken_port_is_named_and_nothing_is_left(start_run: StartRun) -> None:
         run = start_run(PORT=str(taken.getsockname()[1]), LOCALE="en")
         assert run.process.wait(STOP_TIMEOUT_S) == 1
     assert "is taken by another program" in run.text
+
+
+def test_run_with_a_redis_named_by_its_parts_uses_it(start_run: StartRun, tmp_path: Path) -> None:
+    valkey = EmbeddedValkey(tmp_path / "valkey")
+    try:
+        run = start_run(REDIS_HOST="127.0.0.1", REDIS_PORT=str(valkey.port))
+        run.wait_for("librechat.yaml")
+        assert "Valkey" not in run.text
+    finally:
+        start_run.stop_all()
+        valkey.stop()
 
 
 def test_litellm_that_cannot_start_is_shown_with_its_log(

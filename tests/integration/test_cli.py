@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,12 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
 from app.cli import cli, main
-from app.config.settings import Settings
+from app.config.settings import PROJECT_ROOT, Settings
 from app.embedded.network import free_port
 from app.services.key_format import is_well_formed
 from app.version import __version__
@@ -232,6 +236,53 @@ def test_db_check_notices_drift(solaris: Run, empty_database: str) -> None:
     assert "team_id" in done.stdout + done.stderr
 
 
+# --- litellm-config ------------------------------------------------------------------------------
+
+
+SAFE = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://solaris:a-good-word@db/solaris",
+    "SECRET_KEY": "s" * 32,
+    "ADMIN_API_KEY": "a" * 32,
+    "LITELLM_MASTER_KEY": "m" * 32,
+    "WEBHOOK_SECRET": "w" * 32,
+}
+
+
+def test_litellm_config_in_production_has_no_invented_answers(tmp_path: Path) -> None:
+    written = tmp_path / "litellm.yaml"
+    keys = {"OPENAI_API_KEY": "sk-real-key", "REDIS_HOST": "cache"}
+
+    done = run_solaris(SAFE | keys, "litellm-config", "--output", str(written))
+
+    config = yaml.safe_load(written.read_text())
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "solaris" not in config
+    assert config["litellm_settings"]["cache"] is True
+    assert "mock_response" not in written.read_text()
+    assert "sk-real-key" not in written.read_text()
+    assert "claude-3-opus" in done.stderr
+    assert "ANTHROPIC_API_KEY, GOOGLE_API_KEY" in done.stderr
+    assert f"{written}: configuração do LiteLLM, com redis-cache" in done.stderr
+
+
+def test_litellm_config_of_development_goes_to_standard_output() -> None:
+    done = run_solaris({"ENVIRONMENT": "development", "LOCALE": "en"}, "litellm-config")
+
+    config = yaml.safe_load(done.stdout)
+    assert config["model_list"][0]["litellm_params"]["mock_response"].startswith("Hello!")
+    assert "answer with a mocked text: gpt-4, " in done.stderr
+
+
+def test_litellm_config_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "none" / "litellm.yaml")
+
+    done = run_solaris({"ENVIRONMENT": "development"}, "litellm-config", "--output", nowhere)
+
+    assert done.returncode == 1
+    assert done.stderr == f"solaris: {nowhere} não pode ser gravado: No such file or directory\n"
+
+
 # --- when it cannot work -------------------------------------------------------------------------
 
 
@@ -302,6 +353,23 @@ def test_command_in_production_with_weak_secrets_is_refused(solaris: Run) -> Non
     assert "SECRET_KEY" in done.stderr
     assert "ADMIN_API_KEY" in done.stderr
     assert "changeme" not in done.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.4])
+def test_command_interrupted_while_it_loads_shows_no_traceback(after_s: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "--help"],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+
+    _, said = process.communicate(timeout=30)
+
+    # -2: before the first line of ours was reached.
+    assert b"Traceback" not in said or process.returncode == -2
 
 
 @pytest.mark.parametrize(

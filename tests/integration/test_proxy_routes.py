@@ -197,6 +197,8 @@ def test_call_with_steering_fields_loses_them_and_keeps_the_rest(
     ask(client, auth, **steering, **kept)
 
     sent = upstream.calls[0].body
+    # The proxy's own word on the cache replaces the caller's.
+    assert sent.pop("cache").keys() == {"namespace"}
     assert steering.keys().isdisjoint(sent)
     assert {name: sent[name] for name in kept} == kept
     assert (sent["model"], sent["messages"]) == ("gpt-4", QUESTION)

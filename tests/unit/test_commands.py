@@ -40,8 +40,9 @@ def test_texts_of_both_languages_have_the_same_keys_and_places(
     ("table", "modules"),
     [
         (TEXTS, ["app/cli.py"]),
+        (CONSOLE_TEXTS, ["app/embedded/stack.py", "app/embedded/banner.py"]),
     ],
-    ids=["commands"],
+    ids=["commands", "console"],
 )
 def test_texts_are_all_used(table: dict[str, dict[str, str]], modules: list[str]) -> None:
     assert table["en"].keys() - constants_of(*modules) == set()

@@ -1,11 +1,14 @@
-"""`.env.example`, `docs/configuration.md` and the code name the same variables."""
+"""`.env.example` and `docs/configuration.md` name the variables that are read: by the code, and by
+LiteLLM through the file that it starts from."""
 
 from __future__ import annotations
 
 import ast
 import re
 
-from app.config.settings import PROJECT_ROOT
+import yaml
+
+from app.config.settings import PROJECT_ROOT, LiteLLMSettings
 
 READERS = {
     "text",
@@ -15,6 +18,7 @@ READERS = {
     "seconds",
     "flag",
     "timezone",
+    "networks",
     "url",
     "secret_url",
     "secret",
@@ -40,6 +44,14 @@ def read_by_code(readers: set[str]) -> set[str]:
     return {str(ast.literal_eval(call.args[0])) for call in calls_of(readers)}
 
 
+def read_by_litellm() -> set[str]:
+    """Return the variables that the shipped configuration names."""
+    text = LiteLLMSettings().config_path.read_text()
+    options = yaml.safe_load(text)["solaris"]["switched_on_when"]
+    switches = {name for option in options for name in option.get("env", [])}
+    return switches | set(re.findall(r"os\.environ/([A-Z][A-Z0-9_]*)", text))
+
+
 def documented() -> dict[str, bool]:
     """Return each variable of the documentation's tables, and whether it is marked secret."""
     text = (PROJECT_ROOT / "docs/configuration.md").read_text()
@@ -53,12 +65,21 @@ def in_example() -> list[str]:
     return re.findall(r"^(?:# ?)?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE)
 
 
-def test_env_example_lists_what_the_code_reads() -> None:
-    assert sorted(in_example()) == sorted(read_by_code(READERS))
+def test_env_example_lists_what_is_read() -> None:
+    assert sorted(in_example()) == sorted(read_by_code(READERS) | read_by_litellm())
 
 
-def test_documentation_lists_what_the_code_reads() -> None:
-    assert sorted(documented()) == sorted(read_by_code(READERS))
+def test_documentation_lists_what_is_read() -> None:
+    assert sorted(documented()) == sorted(read_by_code(READERS) | read_by_litellm())
+
+
+def test_environment_is_read_by_the_settings_alone() -> None:
+    """What reads a variable of its own is in no document."""
+    # Whole environments are passed on to settings, children and LiteLLM's options.
+    by_name = re.compile(r"os\.environ(\.get\(|\[)[\"'](?!LOCALE|ENVIRONMENT)|getenv")
+    sources = [*(PROJECT_ROOT / "app").rglob("*.py"), PROJECT_ROOT / "gunicorn.conf.py"]
+
+    assert [path.name for path in sources if by_name.search(path.read_text())] == []
 
 
 def test_documentation_marks_what_can_come_from_a_file() -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.config.settings import LiteLLMSettings
-from app.embedded.litellm_config import MOCK_VECTOR, render
+from app.embedded.litellm_config import MOCK_VECTOR, Rendered, render
 
 SHIPPED: dict[str, Any] = {
     "model_list": [
@@ -53,10 +53,8 @@ SHIPPED: dict[str, Any] = {
 KEY = {"OPENAI_API_KEY": "sk-real"}
 
 
-def rendered(
-    environment: dict[str, str] | None = None, *packages: str
-) -> tuple[dict[str, Any], list[str], list[str]]:
-    return render(SHIPPED, environment or {}, lambda name: name in packages)
+def rendered(environment: dict[str, str] | None = None, *packages: str) -> Rendered:
+    return render(SHIPPED, environment or {}, lambda name: name in packages, mock_locale="pt_BR")
 
 
 def params_of(config: dict[str, Any], model: str) -> dict[str, Any]:
@@ -85,9 +83,22 @@ def test_config_rendered_leaves_the_shipped_one_as_it_was() -> None:
 def test_model_without_its_key_answers_with_a_mock_that_says_so() -> None:
     config, mocked, _ = rendered()
 
-    assert mocked == ["gpt-4", "embed"]
+    assert mocked == {"gpt-4": "OPENAI_API_KEY", "embed": "OPENAI_API_KEY"}
     text = params_of(config, "gpt-4")["mock_response"]
     assert [word for word in ("gpt-4", "OpenAI", "OPENAI_API_KEY") if word not in text] == []
+
+
+def test_model_without_its_key_answers_in_the_language_asked_for() -> None:
+    config, _, _ = render(SHIPPED, {}, lambda _name: False, mock_locale="en")
+
+    assert params_of(config, "gpt-4")["mock_response"].startswith("Hello!")
+
+
+def test_model_without_its_key_is_left_real_where_no_mock_is_wanted() -> None:
+    rendered = render(SHIPPED, {}, lambda _name: False, mock_locale=None)
+
+    assert rendered.keyless == {"gpt-4": "OPENAI_API_KEY", "embed": "OPENAI_API_KEY"}
+    assert "mock_response" not in params_of(rendered.config, "gpt-4")
 
 
 def test_embedding_model_without_its_key_answers_with_a_vector() -> None:
@@ -99,12 +110,12 @@ def test_embedding_model_without_its_key_answers_with_a_vector() -> None:
 def test_model_with_its_key_is_real() -> None:
     config, mocked, _ = rendered(KEY)
 
-    assert mocked == []
+    assert mocked == {}
     assert "mock_response" not in params_of(config, "gpt-4")
 
 
 def test_model_with_a_blank_key_is_mocked() -> None:
-    assert rendered({"OPENAI_API_KEY": ""})[1] == ["gpt-4", "embed"]
+    assert rendered({"OPENAI_API_KEY": ""}).keyless.keys() == {"gpt-4", "embed"}
 
 
 def test_model_that_needs_no_key_is_real() -> None:
@@ -117,9 +128,9 @@ def test_model_with_its_key_written_out_is_real() -> None:
     shipped = deepcopy(SHIPPED)
     shipped["model_list"][0]["litellm_params"]["api_key"] = "sk-written-out"
 
-    config, mocked, _ = render(shipped, {}, lambda _name: False)
+    config, mocked, _ = render(shipped, {}, lambda _name: False, mock_locale="en")
 
-    assert mocked == ["embed"]
+    assert mocked == {"embed": "OPENAI_API_KEY"}
     assert "mock_response" not in params_of(config, "gpt-4")
 
 
@@ -142,7 +153,7 @@ def test_model_with_its_key_written_out_is_real() -> None:
 def test_option_is_switched_on_when_all_it_needs_is_there(
     environment: dict[str, str], packages: tuple[str, ...], switched_on: list[str]
 ) -> None:
-    assert rendered(environment, *packages)[2] == switched_on
+    assert rendered(environment, *packages).switched_on == switched_on
 
 
 def test_option_off_changes_nothing() -> None:
@@ -176,7 +187,7 @@ def test_option_on_adds_a_section_that_was_not_there() -> None:
 def test_shipped_config_without_any_key_is_mocked_throughout() -> None:
     shipped = yaml.safe_load(LiteLLMSettings().config_path.read_text())
 
-    config, mocked, switched_on = render(shipped, {}, lambda _name: False)
+    config, mocked, switched_on = render(shipped, {}, lambda _name: False, mock_locale="en")
 
-    assert mocked == [entry["model_name"] for entry in config["model_list"]]
+    assert list(mocked) == [entry["model_name"] for entry in config["model_list"]]
     assert switched_on == []

@@ -82,6 +82,19 @@ def test_secret_of_the_environment_wins_but_is_not_kept(state: StateDirectory) -
     assert "chosen" not in (state.path / "secrets.env").read_text()
 
 
+def test_secret_that_a_file_has_is_left_to_the_file(state: StateDirectory) -> None:
+    assert "SECRET_KEY" not in state.secrets({"SECRET_KEY_FILE": "/run/secrets/key"})
+
+
+def test_env_file_is_there_until_it_is_removed(state: StateDirectory) -> None:
+    state.write_env({"A": "b"})
+
+    state.remove_env()
+    state.remove_env()
+
+    assert not state.env_file.exists()
+
+
 def test_secrets_are_for_their_owner_only(state: StateDirectory) -> None:
     state.secrets({})
     state.write_env({"A": "b"})

@@ -9,8 +9,9 @@ import pytest
 from app.config.catalog import Catalog, Model, load_catalog
 from app.config.settings import LiteLLMSettings
 from app.dialects.openai_chat import CHAT
+from app.dialects.openai_embeddings import EMBEDDINGS
 from app.services.fallback import Candidate, Step, candidates, first_answer
-from app.services.health_service import HealthService
+from app.services.health_service import HealthService, ModelStatus, Permit
 from app.utils.exceptions import (
     InsufficientQuotaError,
     InvalidRequestError,
@@ -122,6 +123,65 @@ def test_picture_goes_to_the_members_of_a_group_that_see(catalog: Catalog) -> No
     assert unfit(chain) == {"gpt-4": "no_vision", "gpt-4-turbo": None, "gpt-4o": None}
 
 
+def test_tools_go_to_no_fallback_without_hands(catalog: Catalog) -> None:
+    chain = chain_of(catalog, "claude-3-sonnet", tools=[TOOL])
+
+    assert unfit(chain)["claude-3-haiku"] == "no_tools"
+    assert unfit(chain)["gpt-3.5-turbo"] is None
+
+
+def test_tools_go_to_the_members_of_a_group_that_take_them(catalog: Catalog) -> None:
+    chain = chain_of(catalog, "claude-group", tools=[TOOL])
+
+    assert unfit(chain)["claude-3-haiku"] == "no_tools"
+    assert unfit(chain)["claude-3-opus"] is None
+
+
+def test_group_of_which_nobody_can_do_what_is_asked_is_a_mistake_of_the_callers(
+    catalog: Catalog,
+) -> None:
+    endless = "palavra " * 1_000_000
+
+    with pytest.raises(InvalidRequestError) as caught:
+        chain_of(catalog, "gpt-4-group", endless)
+
+    assert (caught.value.detail, caught.value.values["model"]) == ("too_long", "gpt-4-group")
+
+
+def test_text_goes_to_the_members_of_a_group_that_it_fits(catalog: Catalog) -> None:
+    chain = chain_of(catalog, "gpt-4-group", "palavra " * 10_000)
+
+    assert unfit(chain) == {"gpt-4": "too_long", "gpt-4-turbo": None, "gpt-4o": None}
+
+
+def test_picture_is_no_text_that_must_fit(catalog: Catalog) -> None:
+    large = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
+
+    assert unfit(chain_of(catalog, "vision-group", [large]))["gemini-pro-vision"] is None
+
+
+def test_embedding_asks_nobody_else(catalog: Catalog) -> None:
+    body = {"model": "text-embedding-3-small", "input": "oi"}
+
+    chain = candidates(catalog, EMBEDDINGS.parse(orjson.dumps(body)), None)
+
+    assert unfit(chain) == {"text-embedding-3-small": None}
+
+
+def test_embedding_by_a_model_that_chats_is_a_mistake_of_the_callers(catalog: Catalog) -> None:
+    body = {"model": "gpt-4", "input": "oi"}
+
+    with pytest.raises(InvalidRequestError) as caught:
+        candidates(catalog, EMBEDDINGS.parse(orjson.dumps(body)), None)
+
+    assert caught.value.detail == "wrong_mode"
+
+
+def test_members_of_a_group_are_none_of_a_keys_that_may_use_one_of_them(catalog: Catalog) -> None:
+    with pytest.raises(ModelNotAllowedError):
+        chain_of(catalog, "claude-group", allowed=frozenset({"claude-3-opus"}))
+
+
 def test_text_goes_to_no_fallback_that_it_cannot_fit(catalog: Catalog) -> None:
     chain = chain_of(catalog, "gpt-4o", "palavra " * 10_000)
 
@@ -140,12 +200,21 @@ def test_text_that_may_not_fit_the_model_asked_for_is_its_providers_to_judge(
 class Walk:
     """One walk down a chain, where each model does as told."""
 
-    def __init__(self, catalog: Catalog, **outcomes: SolarisError) -> None:
-        self.outcomes = {name.replace("_", "-"): error for name, error in outcomes.items()}
+    def __init__(self, catalog: Catalog) -> None:
+        self.outcomes: dict[str, Exception] = {}
         self.chain = chain_of(catalog, "gpt-4")
-        self.health = HealthService(catalog.health, FakeClock())
+        self.clock = FakeClock()
+        self.health = HealthService(catalog.health, self.clock)
+        self._threshold = catalog.health.unhealthy_threshold
         self.path: list[Step] = []
         self.has_time = True
+        self.is_whole = True
+
+    def shut_out(self, *models: str) -> None:
+        """Have these fail until they are left out."""
+        for model in models:
+            for _ in range(self._threshold):
+                self.health.record_failure(model, "upstream_error")
 
     def run(self) -> str:
         async def attempt(model: Model) -> str:
@@ -155,7 +224,12 @@ class Walk:
 
         async def walk() -> str:
             _, answer = await first_answer(
-                self.chain, self.health, attempt, self.path, lambda: self.has_time
+                self.chain,
+                self.health,
+                attempt,
+                self.path,
+                lambda: self.has_time,
+                is_whole=self.is_whole,
             )
             return answer
 
@@ -299,4 +373,109 @@ def test_walk_that_is_cancelled_gives_its_trial_back(catalog: Catalog) -> None:
 
     asyncio.run(leave())
 
-    assert type(asyncio.run(health.admit("gpt-4"))).__name__ == "Permit"
+    assert isinstance(asyncio.run(health.admit("gpt-4")), Permit)
+
+
+# What the walk tells of the models
+
+
+def test_model_that_answers_is_well(catalog: Catalog) -> None:
+    walk = walk_of(catalog)
+    walk.run()
+
+    assert walk.health.of("gpt-4").status is ModelStatus.HEALTHY
+
+
+def test_answer_that_has_only_begun_says_nothing_of_its_model(catalog: Catalog) -> None:
+    walk = walk_of(catalog)
+    walk.is_whole = False
+    walk.run()
+
+    assert walk.health.of("gpt-4").status is ModelStatus.UNAVAILABLE
+
+
+def test_failure_is_told_of_the_model_that_failed(catalog: Catalog) -> None:
+    walk = walk_of(catalog, UpstreamTimeoutError())
+    walk.run()
+
+    failures = {name: walk.health.of(name).outcomes.failures for name in ("gpt-4", "gpt-4-turbo")}
+    assert failures == {"gpt-4": 1, "gpt-4-turbo": 0}
+
+
+def test_rate_limit_is_told_of_the_model_with_its_wait(catalog: Catalog) -> None:
+    walk = walk_of(catalog, RateLimitedError(retry_after_s=9.0))
+    walk.run()
+    walk.path.clear()
+    walk.run()
+
+    assert walk.steps[0] == ("gpt-4", "skipped", "rate_limited")
+
+
+def test_litellm_that_cannot_be_reached_says_nothing_of_the_model(catalog: Catalog) -> None:
+    walk = walk_of(catalog, LiteLLMUnreachableError())
+    walk.fails()
+
+    assert walk.health.of("gpt-4").outcomes.failures == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UpstreamRejectedError(None), InsufficientQuotaError(), LiteLLMUnreachableError()],
+)
+def test_trial_that_says_nothing_of_its_model_is_given_back(
+    catalog: Catalog, error: SolarisError
+) -> None:
+    walk = walk_of(catalog, error)
+    walk.shut_out("gpt-4")
+    walk.clock.advance(catalog.health.cooldown_s)
+    walk.fails()
+
+    assert isinstance(asyncio.run(walk.health.admit("gpt-4")), Permit)
+
+
+def test_trial_that_ends_in_a_fault_of_our_own_is_given_back(catalog: Catalog) -> None:
+    walk = walk_of(catalog)
+    walk.outcomes["gpt-4"] = TypeError("a bug")
+    walk.shut_out("gpt-4")
+    walk.clock.advance(catalog.health.cooldown_s)
+    with pytest.raises(TypeError):
+        walk.run()
+
+    assert isinstance(asyncio.run(walk.health.admit("gpt-4")), Permit)
+
+
+def test_status_of_litellm_is_part_of_the_path(catalog: Catalog) -> None:
+    error = LiteLLMError()
+    error.upstream_status = 500
+    walk = walk_of(catalog, error)
+    walk.run()
+
+    assert [step.as_dict() for step in walk.path] == [
+        {"model": "gpt-4", "outcome": "failed", "reason": "upstream_error", "litellm_status": 500},
+        {"model": "gpt-4-turbo", "outcome": "answered", "reason": None, "litellm_status": None},
+    ]
+
+
+def test_model_that_is_unfit_is_a_step_without_a_call(catalog: Catalog) -> None:
+    walk = walk_of(catalog, LiteLLMError())
+    walk.chain = chain_of(catalog, "gpt-4", allowed=frozenset({"gpt-4", "gpt-4o"}))
+
+    assert walk.run() == "gpt-4o"
+    assert walk.steps[1] == ("gpt-4-turbo", "skipped", "model_not_allowed")
+
+
+def test_some_models_out_and_the_others_rate_limited_is_unavailable(catalog: Catalog) -> None:
+    walk = walk_of(catalog)
+    walk.shut_out("gpt-4")
+    for name in catalog.models["gpt-4"].fallbacks:
+        walk.health.record_rate_limit(name, 7.0)
+
+    assert isinstance(walk.fails(), ModelNotAvailableError)
+
+
+def test_model_asked_for_that_is_left_out_leaves_its_word_to_the_next(catalog: Catalog) -> None:
+    walk = walk_of(catalog)
+    walk.shut_out("gpt-4")
+    walk.outcomes = dict.fromkeys(catalog.models["gpt-4"].fallbacks, UpstreamTimeoutError())
+
+    assert isinstance(walk.fails(), UpstreamTimeoutError)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from app.config.errors import ConfigurationError
 from app.config.settings import (
     DEVELOPMENT_MASTER_KEY,
     DEVELOPMENT_SECRET_KEY,
+    PROJECT_ROOT,
     Settings,
     load_settings,
 )
@@ -50,6 +52,8 @@ def secret_file(folder: Path, content: str | bytes, mode: int = 0o400) -> str:
         ("PORT", "65536"),
         ("WORKERS", "0"),
         ("DRAIN_GRACE", "2"),
+        ("FORWARDED_ALLOW_IPS", "nginx"),
+        ("FORWARDED_ALLOW_IPS", "127.0.0.1, 10.0.0.1/8"),
         ("DATABASE_URL", "mysql://localhost/solaris"),
         ("MIGRATION_DATABASE_URL", "solaris"),
         ("REDIS_URL", "http://localhost"),
@@ -162,6 +166,34 @@ def test_production_refuses_the_default_database() -> None:
     (problem,) = problems_of(SECRETS)
 
     assert problem.startswith("DATABASE_URL ")
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
+@pytest.mark.parametrize("password", ["password", "Postgres", "p%61ssword"])
+def test_production_refuses_a_publicly_known_password(name: str, password: str) -> None:
+    url = f"postgresql://solaris:{password}@db/solaris"
+
+    (problem,) = problems_of(PRODUCTION | {name: url})
+
+    assert problem == f"{name} has a publicly known password; choose another"
+
+
+def test_production_accepts_a_database_without_a_password() -> None:
+    assert load_settings(PRODUCTION | {"DATABASE_URL": "postgresql:///solaris?host=/run"})
+
+
+def test_production_refuses_the_example_wherever_it_is_left_as_it_was() -> None:
+    example = (PROJECT_ROOT / ".env.example").read_text()
+    left = dict(line.split("=", 1) for line in example.splitlines() if re.match("[A-Z]", line))
+
+    refused = {problem.split()[0] for problem in problems_of(left)}
+
+    assert refused == {*SECRETS, "DATABASE_URL"}
+
+
+@pytest.mark.parametrize("value", ["*", "10.0.0.7", "127.0.0.1,::1, 10.0.0.0/8"])
+def test_settings_believe_the_proxies_that_are_named(value: str) -> None:
+    assert develop(FORWARDED_ALLOW_IPS=value).server.forwarded_allow_ips == value
 
 
 def test_production_refusal_says_nothing_of_the_values() -> None:
