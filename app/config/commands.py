@@ -122,5 +122,6 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 
+
 def command_text(key: str, locale: str, /, **values: object) -> str:
     return TEXTS[locale][key].format(**values)

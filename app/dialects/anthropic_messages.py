@@ -89,11 +89,12 @@ class Messages(Dialect):
     def _request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         named = body.get("metadata")
         passed = without_steering(body)
-        pictures = fields.pictures(passed["messages"])
+        attached = fields.attachments(passed["messages"])
         needs = Needs(
-            images=pictures.number,
+            images=attached.images,
+            files=attached.files,
             tools=bool(passed.get("tools")),
-            text_bytes=max(0, size_bytes - pictures.size_bytes),
+            text_bytes=max(0, size_bytes - attached.size_bytes),
             output_tokens=passed.get("max_tokens"),
             is_free=self.is_free,
         )

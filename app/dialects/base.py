@@ -46,8 +46,10 @@ class Needs:
 
     mode: str = "chat"
     images: int = 0
+    # Documents, sound: what has a size in tokens that its bytes do not tell.
+    files: int = 0
     tools: bool = False
-    # UTF-8 bytes of the body, pictures left out.
+    # UTF-8 bytes of the body, pictures and files left out.
     text_bytes: int = 0
     # Answers asked for at once, and the longest that each may be; None: no limit of the caller's.
     choices: int = 1

@@ -14,8 +14,9 @@ import orjson
 from app.utils.exceptions import InvalidRequestError
 
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
-# Where a part holds a picture, or its address.
-_DATA_KEYS = frozenset({"url", "image_url", "data"})
+_FILE_TYPES = frozenset({"file", "input_file", "document"})
+# Where a part holds a picture or a file, or its address.
+_DATA_KEYS = frozenset({"url", "image_url", "data", "file_data"})
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -102,16 +103,23 @@ def without_nulls(body: dict[str, Any], *names: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """The pictures among the parts of messages, and their length in the body."""
+class Attachments:
+    """What the parts of messages hold beside text, and its length in the body."""
 
-    number: int
+    images: int
+    # Of any other kind; how many tokens one makes, nobody can tell from its bytes.
+    files: int
     size_bytes: int
 
 
-def pictures(messages: object) -> Pictures:
-    parts = [part for part in _parts(messages) if str(part.get("type")) in _IMAGE_TYPES]
-    return Pictures(len(parts), sum(map(_data_size, parts)))
+def attachments(messages: object) -> Attachments:
+    images = files = size_bytes = 0
+    for part in _parts(messages):
+        kind, part_bytes = str(part.get("type")), _data_size(part)
+        images += kind in _IMAGE_TYPES
+        files += kind in _FILE_TYPES or (part_bytes > 0 and kind not in _IMAGE_TYPES)
+        size_bytes += part_bytes
+    return Attachments(images, files, size_bytes)
 
 
 def largest(body: dict[str, Any], *names: str) -> int | None:

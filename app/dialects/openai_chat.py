@@ -30,11 +30,12 @@ class ChatCompletions(OpenAIErrors):
 
     def request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         """Return the request that a checked body makes."""
-        pictures = fields.pictures(body.get("messages"))
+        attached = fields.attachments(body.get("messages"))
         needs = Needs(
-            images=pictures.number,
+            images=attached.images,
+            files=attached.files,
             tools=bool(body.get("tools") or body.get("functions")),
-            text_bytes=max(0, size_bytes - pictures.size_bytes),
+            text_bytes=max(0, size_bytes - attached.size_bytes),
             choices=body.get("n") or 1,
             output_tokens=fields.largest(body, *_CAPS),
             reasoning_tokens=REASONING_TOKENS if body.get("reasoning_effort") else 0,

@@ -38,11 +38,12 @@ class Responses(OpenAIErrors):
         if passed.get("store") is None:
             passed["store"] = False
         model, user = passed.pop("model"), passed.pop("user", None)
-        pictures = fields.pictures(passed["input"])
+        attached = fields.attachments(passed["input"])
         needs = Needs(
-            images=pictures.number,
+            images=attached.images,
+            files=attached.files,
             tools=bool(passed.get("tools")),
-            text_bytes=max(0, len(raw) - pictures.size_bytes),
+            text_bytes=max(0, len(raw) - attached.size_bytes),
             output_tokens=passed.get("max_output_tokens"),
         )
         return ModelRequest(self, model, passed, bool(passed.get("stream")), user, needs)

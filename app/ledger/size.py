@@ -34,6 +34,8 @@ def demand_of(needs: Needs, model: Model) -> Demand:
 
 
 def _input_bound(needs: Needs, model: Model) -> int:
+    if needs.files:
+        return model.max_input_tokens
     bound = needs.text_bytes + needs.images * IMAGE_TOKENS + needs.tools * TOOLS_TOKENS
     # More than fits is refused by the provider, and costs nothing.
     return min(bound, model.max_input_tokens)

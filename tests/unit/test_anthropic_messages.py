@@ -145,7 +145,7 @@ def test_body_with_fields_of_tomorrow_passes_them_on() -> None:
 def test_picture_anywhere_needs_eyes_and_is_no_text(content: list[Any]) -> None:
     needs = parse(messages=[{"role": "user", "content": content}]).needs
 
-    assert needs.vision is True
+    assert needs.images == 1
     assert needs.text_bytes < len(DATA)
 
 
@@ -198,7 +198,7 @@ def test_count_costs_nothing() -> None:
 
 
 def test_body_that_is_sent_names_the_member_and_the_pseudonym() -> None:
-    assert MESSAGES.body_for(parse(), "claude-3-haiku", "pseudonym") == {
+    assert MESSAGES.body_for(parse(), "claude-3-haiku", "pseudonym", None) == {
         "max_tokens": 16,
         "system": "seja breve",
         "messages": BODY["messages"],
@@ -208,7 +208,7 @@ def test_body_that_is_sent_names_the_member_and_the_pseudonym() -> None:
 
 
 def test_body_that_is_sent_for_nobody_names_nobody() -> None:
-    assert "metadata" not in MESSAGES.body_for(parse(), "claude-3-haiku", None)
+    assert "metadata" not in MESSAGES.body_for(parse(), "claude-3-haiku", None, None)
 
 
 # What is answered

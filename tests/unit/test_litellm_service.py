@@ -147,6 +147,7 @@ def test_call_tells_litellm_not_to_retry_nor_fall_back(stage: Stage) -> None:
         "model": "gpt-4",
         "messages": HELLO,
         "temperature": 0.5,
+        "max_tokens": 4096,
         "disable_fallbacks": True,
         "num_retries": 0,
     }
@@ -179,7 +180,7 @@ def test_call_of_a_stream_always_asks_for_usage(stage: Stage) -> None:
 def test_call_with_null_max_tokens_leaves_the_configured_limit(stage: Stage) -> None:
     stage.chat(max_tokens=None)
 
-    assert "max_tokens" not in stage.sent
+    assert stage.sent["max_tokens"] == 4096
 
 
 # What comes back

@@ -50,7 +50,7 @@ def test_prompt_in_any_form_passes_as_it_is(prompt: object) -> None:
 def test_body_needs_a_model_that_chats_and_no_more() -> None:
     needs = parse().needs
 
-    assert (needs.mode, needs.vision, needs.tools) == ("chat", False, False)
+    assert (needs.mode, needs.images, needs.tools) == ("chat", False, False)
     assert needs.text_bytes == len(orjson.dumps(BODY))
 
 
@@ -95,7 +95,7 @@ def test_body_with_null_for_a_limit_leaves_the_models_own() -> None:
 
 
 def test_body_that_is_sent_names_the_member_and_the_pseudonym() -> None:
-    assert COMPLETIONS.body_for(parse(), "gpt-4", "pseudonym") == {
+    assert COMPLETIONS.body_for(parse(), "gpt-4", "pseudonym", None) == {
         "prompt": "Era uma vez",
         "max_tokens": 16,
         "n": 1,
@@ -106,13 +106,13 @@ def test_body_that_is_sent_names_the_member_and_the_pseudonym() -> None:
 
 
 def test_body_that_is_sent_for_nobody_names_nobody() -> None:
-    assert "user" not in COMPLETIONS.body_for(parse(), "gpt-4", None)
+    assert "user" not in COMPLETIONS.body_for(parse(), "gpt-4", None, None)
 
 
 def test_body_that_is_sent_for_a_stream_asks_for_usage_and_keeps_other_options() -> None:
     request = parse(stream=True, stream_options={"include_obfuscation": False})
 
-    assert COMPLETIONS.body_for(request, "gpt-4", None)["stream_options"] == {
+    assert COMPLETIONS.body_for(request, "gpt-4", None, None)["stream_options"] == {
         "include_obfuscation": False,
         "include_usage": True,
     }

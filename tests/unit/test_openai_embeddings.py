@@ -78,7 +78,7 @@ def test_body_with_steering_fields_loses_them() -> None:
 
 
 def test_body_that_is_sent_names_the_model_and_the_pseudonym() -> None:
-    assert EMBEDDINGS.body_for(parse(), "other", "pseudonym") == {
+    assert EMBEDDINGS.body_for(parse(), "other", "pseudonym", None) == {
         "input": ["um texto", "outro"],
         "encoding_format": "base64",
         "dimensions": 256,
@@ -88,7 +88,7 @@ def test_body_that_is_sent_names_the_model_and_the_pseudonym() -> None:
 
 
 def test_body_that_is_sent_for_nobody_names_nobody() -> None:
-    assert "user" not in EMBEDDINGS.body_for(parse(), "other", None)
+    assert "user" not in EMBEDDINGS.body_for(parse(), "other", None, None)
 
 
 @pytest.mark.parametrize(

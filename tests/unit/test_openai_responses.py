@@ -120,14 +120,14 @@ def test_body_with_steering_fields_loses_them() -> None:
 def test_picture_anywhere_needs_eyes_and_is_no_text(given: list[Any]) -> None:
     needs = parse(input=given).needs
 
-    assert needs.vision is True
+    assert needs.images == 1
     assert needs.text_bytes < 1000
 
 
 def test_text_alone_needs_neither_eyes_nor_tools() -> None:
     needs = parse(input="oi").needs
 
-    assert (needs.mode, needs.vision, needs.tools) == ("chat", False, False)
+    assert (needs.mode, needs.images, needs.tools) == ("chat", 0, False)
 
 
 def test_tools_need_a_model_that_takes_them() -> None:
@@ -138,7 +138,7 @@ def test_tools_need_a_model_that_takes_them() -> None:
 
 
 def test_body_that_is_sent_names_the_member_and_the_pseudonym() -> None:
-    assert RESPONSES.body_for(parse(), "gpt-4", "pseudonym") == {
+    assert RESPONSES.body_for(parse(), "gpt-4", "pseudonym", None) == {
         "input": BODY["input"],
         "instructions": "seja breve",
         "max_output_tokens": 16,
@@ -149,7 +149,7 @@ def test_body_that_is_sent_names_the_member_and_the_pseudonym() -> None:
 
 
 def test_body_that_is_sent_for_nobody_names_nobody() -> None:
-    assert "user" not in RESPONSES.body_for(parse(), "gpt-4", None)
+    assert "user" not in RESPONSES.body_for(parse(), "gpt-4", None, None)
 
 
 # What is answered
