@@ -42,13 +42,8 @@ class LedgerBatcher:
         self.batches = 0
         self.operations = 0
 
-    def open(self) -> None:
-        self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-        self._thread.start()
-
     def close(self) -> None:
-        """Stop when what waits is done. Blocks."""
+        """Stop when what waits is done; the next operation starts it again. Blocks."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
@@ -65,12 +60,17 @@ class LedgerBatcher:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         with self._changed:
             if self._thread is None or not self._thread.is_alive():
-                raise DatabaseUnavailableError(retry_after_s=1)
+                self._start()
             if len(self._waiting) >= MAX_WAITING:
                 raise OverloadedError(retry_after_s=1)
             self._waiting.append(_Waiting(operation, future))
             self._changed.notify()
         return await future
+
+    def _start(self) -> None:
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._thread.start()
 
     def _work(self) -> None:
         while batch := self._next_batch():

@@ -91,8 +91,7 @@ class TokenService:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Start the ledger's thread, the sweeper, and what keeps holds alive."""
-        self._batcher.open()
+        """Start the sweeper, and what keeps holds alive."""
         self._tasks = [
             asyncio.create_task(self._keep_alive(), name="ledger-keep-alive"),
             asyncio.create_task(self._sweep(), name="ledger-sweep"),

@@ -217,12 +217,12 @@ def test_call_with_headers_for_litellm_loses_them(
     assert not {"x-litellm-tags", "x-litellm-timeout", "cookie"} & sent.keys()
 
 
-def test_call_with_a_null_max_tokens_is_sent_without_it(
+def test_call_with_a_null_max_tokens_is_sent_with_the_models_limit(
     client: FlaskClient, auth: Auth, upstream: FakeLiteLLM
 ) -> None:
     ask(client, auth, max_tokens=None)
 
-    assert "max_tokens" not in upstream.calls[0].body
+    assert upstream.calls[0].body["max_tokens"] == 4096
 
 
 @pytest.mark.parametrize("options", [None, {"include_usage": False}, {"other": 1}])
