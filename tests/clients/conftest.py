@@ -25,6 +25,7 @@ from app.extensions import services_of
 from tests.conftest import ADMIN_KEY, MASTER_KEY, SECRET_KEY, WEBHOOK_SECRET
 from tests.fakes.litellm import FakeLiteLLM
 from tests.servers import ProxyServer
+from tests.waiting import wait_until
 
 JWT_SECRET = "open-webui-secret-for-the-tests-only"
 
@@ -43,9 +44,17 @@ class Shop:
     def url(self) -> str:
         return f"{self.proxy.url}/v1"
 
-    def served(self) -> list[dict[str, Any]]:
-        """Return the log line of each model call that the proxy has served, in order."""
-        lines = [json.loads(line) for line in self.proxy.log[self.logged_before :].splitlines()]
+    def served(self, calls: int = 1) -> list[dict[str, Any]]:
+        """Return the log line of each model call that the proxy has served, in order.
+
+        Waits for those of ``calls``: a line is written just after its answer has been sent.
+        """
+        wait_until(lambda: len(self._served()) >= calls)
+        return self._served()
+
+    def _served(self) -> list[dict[str, Any]]:
+        complete = self.proxy.log[self.logged_before :].rpartition("\n")[0]
+        lines = [json.loads(line) for line in complete.splitlines()]
         return [
             line for line in lines if line["event"] == "http_request" and line["method"] == "POST"
         ]

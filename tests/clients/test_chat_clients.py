@@ -189,7 +189,7 @@ def test_litellm_that_is_down_costs_librechat_seconds_not_minutes(shop: Shop, do
     assert "indisponível" in seen.message
     # Three seconds are promised; the rest is for a busy machine and for starting Node.
     assert time.monotonic() - began_s < 8
-    assert len(down.served()) == 2
+    assert len(down.served(2)) == 2
 
 
 @pytest.mark.timeout(300)
@@ -197,9 +197,9 @@ def test_litellm_that_is_down_is_asked_for_seven_times_and_tried_a_few(down: Sho
     seen = librechat(down)
 
     assert seen.message.startswith("503 ")
-    assert [line["status"] for line in down.served()] == [503] * 7
+    assert [line["status"] for line in down.served(7)] == [503] * 7
     # Nothing was there to be reached; and most of the seven were refused without looking.
-    assert max(line["duration_ms"] for line in down.served()[1:]) < 2000
+    assert max(line["duration_ms"] for line in down.served(7)[1:]) < 2000
 
 
 # 12, 13, 14, 15: what goes wrong upstream
