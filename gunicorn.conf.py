@@ -27,9 +27,9 @@ class logger_class(Logger):  # type: ignore[misc]  # noqa: N801  # gunicorn's na
 class _Connection(ASGIProtocol):  # type: ignore[misc]
     """gunicorn's connection, without the cycle that it leaves in memory.
 
-    The parser holds the connection's methods and the connection holds the parser. Python's collector
-    has to find each; where gunicorn's parser in C is installed it cannot, and 10 KB stayed of every
-    connection for ever.
+    The parser holds the connection's methods and the connection holds the parser. Python's
+    collector has to find each; where gunicorn's parser in C is installed it cannot, and 10 KB
+    stayed of every connection for ever.
     """
 
     def connection_lost(self, error: Exception | None) -> None:
