@@ -31,7 +31,7 @@ from app.extensions import budgets as budget_service
 from app.ledger.periods import PERIODS
 from app.ledger.rules import METRICS, SCOPES
 from app.services.access_service import ROLES
-from app.services.budget_service import UnknownSubjectError
+from app.services.budget_service import BudgetNotFoundError, UnknownSubjectError
 from app.services.key_store import (
     KeyAmbiguousError,
     KeyNameTakenError,
@@ -301,6 +301,21 @@ def set_budget(
     except UnknownSubjectError:
         raise WrongUsageError("bad_subject") from None
     _say(_text("budget_set", id=budget.id))
+
+
+@budgets.command("remove")
+@click.option("--scope", type=click.Choice(SCOPES), required=True)
+@click.option("--subject", default="")
+@click.option("--metric", type=click.Choice(METRICS), required=True)
+@click.option("--period", type=click.Choice(PERIODS), required=True)
+@with_appcontext
+def remove_budget(scope: str, subject: str, metric: str, period: str) -> None:
+    """Take a budget away; what was spent on it stays recorded."""
+    try:
+        budget_service.remove(scope=scope, subject=subject, metric=metric, period=period)
+    except BudgetNotFoundError:
+        raise WrongUsageError("no_such_budget") from None
+    _say(_text("budget_removed"))
 
 
 @budgets.command("list")

@@ -30,6 +30,9 @@ TEXTS: dict[str, dict[str, str]] = {
         "cannot_write": "{path} não pode ser gravado: {reason}",
         "no_keys": "(nenhuma)",
         "budget_set": "orçamento {id} definido; vale em toda parte em até 2 segundos",
+        "budget_removed": "orçamento retirado; deixa de valer em até 2 segundos",
+        "no_such_budget": "não há orçamento com esse escopo, sujeito, medida e período; "
+        "veja solaris budgets list",
         "bad_subject": "--subject: diga de quem é o orçamento "
         "(nada para global; um modelo que exista para model)",
         "yes": "sim",
@@ -58,6 +61,9 @@ TEXTS: dict[str, dict[str, str]] = {
         "cannot_write": "{path} cannot be written: {reason}",
         "no_keys": "(none)",
         "budget_set": "budget {id} is set; it binds everywhere within 2 seconds",
+        "budget_removed": "the budget is taken away, everywhere within 2 seconds",
+        "no_such_budget": "there is no budget of this scope, subject, metric and period; "
+        "see solaris budgets list",
         "bad_subject": "--subject: say whose budget it is "
         "(nothing for global; a model that exists for model)",
         "yes": "yes",

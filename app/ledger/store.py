@@ -86,6 +86,11 @@ SET_BUDGET = """
       updated_at = now()
     RETURNING id, scope, subject, metric, period, limit_amount, mode
 """
+REMOVE_BUDGET = """
+    UPDATE budgets SET is_active = false, updated_at = now()
+    WHERE scope = %s AND subject = %s AND metric = %s AND period = %s AND is_active
+    RETURNING id
+"""
 LINES = """
     SELECT subject, posted, pending FROM budget_lines
     WHERE budget_id = %s AND period_start = %s ORDER BY subject
@@ -143,6 +148,12 @@ class LedgerStore:
         with self._cursor() as cursor:
             cursor.execute(SET_BUDGET, (scope, subject, metric, period, limit, mode))
             return Budget(*cursor.fetchone())
+
+    def remove_budget(self, scope: str, subject: str, metric: str, period: str) -> bool:
+        """Take the budget of this place away; tell whether there was one."""
+        with self._cursor() as cursor:
+            cursor.execute(REMOVE_BUDGET, (scope, subject, metric, period))
+            return cursor.fetchone() is not None
 
     def lines(self, budget_id: int, period_start: datetime) -> dict[str, tuple[int, int]]:
         """Return (posted, pending) by subject."""

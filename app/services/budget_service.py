@@ -19,6 +19,10 @@ class UnknownSubjectError(ValueError):
     """A budget must say whose it is, and a model's must be of one that exists."""
 
 
+class BudgetNotFoundError(LookupError):
+    """There is no budget of this scope, subject, metric and period."""
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetState:
     """One budget, whose it is, and how it stands in its present period."""
@@ -68,6 +72,15 @@ class BudgetService:
             raise UnknownSubjectError(subject)
         self._store.add_missing(self._catalog.limits)
         return self._store.set_budget(scope, subject, metric, period, limit, mode)
+
+    def remove(self, *, scope: str, subject: str, metric: str, period: str) -> None:
+        """Take a budget away, one of the configuration's for good; as `set`, within two seconds.
+
+        Raises: BudgetNotFoundError, DatabaseUnavailableError.
+        """
+        self._store.add_missing(self._catalog.limits)
+        if not self._store.remove_budget(scope, subject, metric, period):
+            raise BudgetNotFoundError(subject)
 
     def states(self) -> list[BudgetState]:
         """Return every budget; one for everybody also for each who has drawn on it."""

@@ -206,6 +206,72 @@ def test_keys_commands_speak_english_where_it_is_asked_for(solaris: Run) -> None
     assert unknown.stderr == "solaris: no live key answers to nobody\n"
 
 
+# --- budgets -------------------------------------------------------------------------------------
+
+# Shipped in database/litellm-config.yaml; the last two are the seed's router's.
+SHIPPED = {
+    ("global", "", "cost", "month", "enforce", 1_000_000_000),
+    ("model", "gpt-4", "requests", "minute", "enforce", 100),
+    ("model", "gpt-4", "tokens", "minute", "enforce", 50_000),
+    ("model", "claude-3-opus", "requests", "minute", "enforce", 50),
+    ("model", "claude-3-opus", "tokens", "minute", "enforce", 25_000),
+    ("global", "", "requests", "minute", "shadow", 1_000),
+    ("global", "", "tokens", "minute", "shadow", 500_000),
+}
+ANA = ("--scope", "user", "--subject", "ana", "--metric", "cost", "--period", "day")
+
+
+def places(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    names = ("scope", "subject", "metric", "period", "mode", "limit")
+    return {tuple(row[name] for name in names) for row in rows}
+
+
+def test_budgets_list_of_a_new_database_has_what_is_shipped(solaris_here: Run) -> None:
+    rows = listed(solaris_here("budgets", "list", "--json"))
+
+    assert places(rows) == SHIPPED
+    assert all(row["left"] == row["limit"] and not row["posted"] for row in rows)
+
+
+def test_budgets_set_makes_a_budget_and_changes_it(solaris_here: Run) -> None:
+    solaris_here("budgets", "set", *ANA, "--limit", "5000000")
+    changed = solaris_here("budgets", "set", *ANA, "--limit", "7", "--shadow")
+
+    rows = listed(solaris_here("budgets", "list", "--json"))
+    assert changed.returncode == 0
+    assert places(rows) - SHIPPED == {("user", "ana", "cost", "day", "shadow", 7)}
+
+
+def test_budgets_remove_takes_one_away_for_good_be_it_shipped(solaris_here: Run) -> None:
+    place = ("--scope", "model", "--subject", "gpt-4", "--metric", "tokens", "--period", "minute")
+
+    removed = solaris_here("budgets", "remove", *place)
+
+    left = places(listed(solaris_here("budgets", "list", "--json")))
+    assert removed.returncode == 0
+    assert left == SHIPPED - {("model", "gpt-4", "tokens", "minute", "enforce", 50_000)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("set", "--scope", "global", "--subject", "x"), "--subject"),
+        (("set", "--scope", "user"), "--subject"),
+        (("set", "--scope", "model", "--subject", "gpt-9"), "--subject"),
+        (("remove", "--scope", "user", "--subject", "ana"), "solaris budgets list"),
+    ],
+)
+def test_budgets_command_about_what_is_not_there_says_so(
+    solaris_here: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    limit = ("--limit", "1") if arguments[0] == "set" else ()
+
+    done = solaris_here("budgets", *arguments, "--metric", "cost", "--period", "day", *limit)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
 # --- db ------------------------------------------------------------------------------------------
 
 
