@@ -6,6 +6,7 @@ While one batch commits, the next one gathers, so that a call costs less the mor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -100,7 +101,9 @@ class LedgerBatcher:
 def _tell(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> None:
     """Wake those who wait, each loop once: a call into a loop costs more than a result."""
     loop = batch[0].future.get_loop()
-    loop.call_soon_threadsafe(_resolve, batch, outcomes)
+    # A loop that is closed has nobody who waits.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_resolve, batch, outcomes)
 
 
 def _resolve(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> None:

@@ -24,7 +24,7 @@ REQUESTS = 200
 READS = 5
 CONCURRENT = 16
 
-CHAT = orjson.dumps({"model": "gpt-4", "messages": [{"role": "user", "content": "oi"}]})
+CHAT = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "oi"}]})
 
 
 def add_watching_views(app: SolarisFlask) -> None:
