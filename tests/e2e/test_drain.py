@@ -28,7 +28,7 @@ STREAMS = 100
 EVENTS = openai_events(["olá", "mundo"], None)
 Connect = Callable[[ProxyServer], RawClient]
 
-CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "oi"}]}
+CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "oi"}]}
 STREAMED = {**CHAT, "stream": True}
 
 
