@@ -85,6 +85,8 @@ class BudgetSettings:
     quota_status: int = 402
     # Calls at once of one named person; 0 is no limit.
     user_concurrency: int = 4
+    # What a worker that died still holds is settled by another after this long.
+    hold_lifetime_s: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,7 @@ def _budgets(env: Environment) -> BudgetSettings:
     return BudgetSettings(
         timezone=env.timezone("TIMEZONE", defaults.timezone),
         quota_status=int(env.choice("QUOTA_STATUS", "402", ("402", "429"))),
+        hold_lifetime_s=env.integer("HOLD_LIFETIME", defaults.hold_lifetime_s, low=3, high=3600),
     )
 
 

@@ -88,7 +88,7 @@ class CompletionReader(StreamReader):
             self.is_complete = True
         elif b'"error"' in event or (b'"usage"' in event and not _has_no_usage(event)):
             return self._read_json(event)
-        else:
+        elif event.startswith(b"data:"):  # else a comment, a sign of life
             self.count(event)
         return event
 

@@ -58,6 +58,13 @@ class Spend:
             max(self.requests, other.requests),
         )
 
+    def smallest(self, other: Spend) -> Spend:
+        return Spend(
+            min(self.tokens, other.tokens),
+            min(self.cost_micro_usd, other.cost_micro_usd),
+            min(self.requests, other.requests),
+        )
+
 
 NOTHING = Spend(0, 0, 0)
 
@@ -132,6 +139,8 @@ class Reserve:
     user_id: str | None = None
     team_id: str | None = None
     key_id: str | None = None
+    # What is charged where nobody ever says what it was; None: all that is held.
+    checkpoint: Spend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +284,7 @@ class Book:
             entries,
             spend,
             wish.expires_at,
+            checkpoint=wish.checkpoint.smallest(spend) if wish.checkpoint else None,
         )
         self.changed_holds.add(wish.request_id)
 
@@ -340,7 +350,9 @@ def keys_of(operations: Iterable[Operation], holds: Mapping[str, Hold]) -> list[
     for operation in operations:
         if isinstance(operation, Reserve):
             keys.update(account.key for account in operation.accounts)
-        if hold := holds.get(operation.request_id):
+        hold = holds.get(operation.request_id)
+        # A checkpoint changes no line.
+        if hold is not None and not isinstance(operation, Checkpoint):
             keys.update(entry.key for entry in hold.entries)
     return sorted(keys)
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from app.dialects.base import StreamReader, Usage
 from app.services.litellm_transport import Deadline
+from app.services.write_ahead import WriteAhead
 from app.utils.exceptions import DrainingError, LiteLLMError, SolarisError
 from app.utils.sse import EventSplitter
 
@@ -66,6 +67,8 @@ class AnswerStream(AsyncIterator[bytes]):
         self._is_finished = False
         self._generator = self._chunks()
         self.on_end: Callable[[AnswerStream], None] = lambda _stream: None
+        # Asked before part of the answer is passed on; None where nobody need be.
+        self.write_ahead: WriteAhead | None = None
         self.error: SolarisError | None = None
 
     @property
@@ -129,12 +132,14 @@ class AnswerStream(AsyncIterator[bytes]):
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             if first := b"".join(self._first):
+                await self._cover()
                 yield first
             while not self._has_ended:
                 passed = await self._next(KEEPALIVE_S)
                 if passed is None:
                     passed = b"" if self._events.mid_event else KEEPALIVE_COMMENT
                 if passed:
+                    await self._cover()
                     yield passed
             if not self.is_complete:
                 raise self.error or LiteLLMError()
@@ -145,6 +150,11 @@ class AnswerStream(AsyncIterator[bytes]):
                 yield self._error_event(error)
         finally:
             self._finish()
+
+    async def _cover(self) -> None:
+        ahead = self.write_ahead
+        if ahead is not None and self._reader.received_tokens >= ahead.due:
+            await ahead.cover(self._reader.received_tokens)
 
     async def _next(self, patience_s: float) -> bytes | None:
         """Return what may pass of the next chunk, None after ``patience_s`` of silence.

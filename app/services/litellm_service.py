@@ -290,6 +290,7 @@ class LiteLLMService:
         metadata = self._metadata(call, model, opened.answer)
         body = opened.body
         if isinstance(body, AnswerStream):
+            body.write_ahead = self._tokens.write_ahead(opened.hold, lambda: body.usage)
             body.on_end = lambda stream: self._stream_ended(call, metadata, opened.hold, stream)
         else:
             usage = call.request.dialect.usage_of(body)

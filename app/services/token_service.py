@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -34,15 +34,15 @@ from app.ledger.rules import Account, Budget, Payer, accounts_for
 from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
 from app.services.quota_errors import refusal
+from app.services.write_ahead import FIRST_ALLOWANCE_TOKENS, WriteAhead
 from app.utils.clock import Clock
 from app.utils.exceptions import DatabaseUnavailableError, SolarisError
 from app.utils.helpers import calculate_cost
 
 logger = logging.getLogger("ledger")
 
-# A hold is kept alive this often, and given up by others when it was not for so long.
-KEEP_ALIVE_S = 10.0
-HOLD_LIFETIME_S = 30.0
+# How often within its lifetime a hold is kept alive, and others' are looked through.
+SIGNS_A_LIFETIME = 3
 # A changed budget binds everywhere after this long at most.
 BUDGETS_LIFETIME_S = 2.0
 SWEEP_AT_ONCE = 500
@@ -77,6 +77,7 @@ class TokenService:
         """``reader`` asks beside the batches, which have ``store`` to themselves."""
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
+        self._hold_lifetime = timedelta(seconds=settings.hold_lifetime_s)
         self._catalog = catalog
         self._store = store
         self._reader = reader
@@ -125,7 +126,7 @@ class TokenService:
         hold = Hold(hold_id, model, request, demand.output_tokens, Spend(0, 0), accounts)
         if not accounts or request.needs.is_free:
             return hold
-        expires_at = now + timedelta(seconds=HOLD_LIFETIME_S)
+        expires_at = now + self._hold_lifetime
         outcome = await self._take(
             Reserve(
                 hold_id,
@@ -136,6 +137,7 @@ class TokenService:
                 payer.user,
                 payer.team,
                 payer.key,
+                self._first_checkpoint(request, model),
             )
         )
         if isinstance(outcome, Refused):
@@ -150,8 +152,7 @@ class TokenService:
 
     def settle(self, hold: Hold, usage: Usage, *, is_estimated: bool = False) -> None:
         """Post what a call took, soon; the answer need not wait for it."""
-        spend = Spend(usage.input_tokens + usage.output_tokens, cost_of(hold.model, usage))
-        self._resolve(hold, Settle(hold.id, spend, is_estimated))
+        self._resolve(hold, Settle(hold.id, _spend(hold.model, usage), is_estimated))
 
     def settle_unknown(self, hold: Hold) -> None:
         """Post all that was held: it may have been billed, and nobody says how much."""
@@ -160,10 +161,16 @@ class TokenService:
     def settle_received(self, hold: Hold, usage: Usage | None, received_tokens: int) -> None:
         """Post what came of an answer that broke off: the provider's counts where there are any,
         else the prompt's likely size."""
-        given = usage.input_tokens if usage else likely_input_tokens(hold.request.needs)
-        written = max(received_tokens, usage.output_tokens if usage else 0)
-        counted = Usage(given, written) if usage is None else replace(usage, output_tokens=written)
-        self.settle(hold, counted, is_estimated=True)
+        self.settle(hold, _counted(hold.request, usage, received_tokens), is_estimated=True)
+
+    def write_ahead(self, hold: Hold, usage: Callable[[], Usage | None]) -> WriteAhead | None:
+        """Return what keeps the checkpoint of a stream ahead; ``usage`` is what it has said."""
+
+        async def commit(output_tokens: int) -> None:
+            counted = _counted(hold.request, usage(), output_tokens)
+            await self._checkpoint(hold, _spend(hold.model, counted))
+
+        return WriteAhead(commit, self._clock.steady_s) if hold in self._held else None
 
     def release(self, hold: Hold) -> None:
         """Give everything back: nothing was sent, or nothing is billed."""
@@ -189,6 +196,19 @@ class TokenService:
             self._reader.add_missing(self._catalog.limits)
             self._has_defaults = True
         return self._reader.budgets()
+
+    def _first_checkpoint(self, request: ModelRequest, model: Model) -> Spend | None:
+        """Return what a stream that has hardly begun is charged, when its worker dies."""
+        if not request.is_stream:
+            return None
+        return _spend(model, _counted(request, None, FIRST_ALLOWANCE_TOKENS))
+
+    async def _checkpoint(self, hold: Hold, spend: Spend) -> None:
+        expires_at = self._clock.now() + self._hold_lifetime
+        # While Postgres is away an answer goes on all the same: only if its worker dies as well
+        # would too little be charged.
+        with contextlib.suppress(SolarisError):
+            await self._batcher.run(Checkpoint(hold.id, expires_at, spend))
 
     async def _take(self, wish: Reserve) -> Outcome:
         try:
@@ -222,14 +242,14 @@ class TokenService:
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            expires_at = self._clock.now() + timedelta(seconds=HOLD_LIFETIME_S)
+            await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
+            expires_at = self._clock.now() + self._hold_lifetime
             await self._try_all(Checkpoint(hold.id, expires_at) for hold in list(self._held))
 
     async def _sweep(self) -> None:
         """Resolve the holds of workers that are gone."""
         while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
+            await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             with contextlib.suppress(DatabaseUnavailableError):
                 now = self._clock.now()
                 ids = await asyncio.to_thread(self._reader.expired, now, SWEEP_AT_ONCE)
@@ -240,6 +260,17 @@ class TokenService:
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""
         await asyncio.gather(*map(self._batcher.run, operations), return_exceptions=True)
+
+
+def _counted(request: ModelRequest, usage: Usage | None, output_tokens: int) -> Usage:
+    """Return what a stream took so far, from its own words and from what was counted."""
+    if usage is None:
+        return Usage(likely_input_tokens(request.needs), output_tokens)
+    return replace(usage, output_tokens=max(output_tokens, usage.output_tokens))
+
+
+def _spend(model: Model, usage: Usage) -> Spend:
+    return Spend(usage.input_tokens + usage.output_tokens, cost_of(model, usage))
 
 
 def cost_of(model: Model, usage: Usage) -> int:
