@@ -34,7 +34,7 @@ from app.ledger.rules import Account, Budget, Payer, accounts_for
 from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
 from app.services.quota_errors import refusal
-from app.services.write_ahead import FIRST_ALLOWANCE_TOKENS, WriteAhead
+from app.services.write_ahead import ALLOWANCE_TOKENS, WriteAhead
 from app.utils.clock import Clock
 from app.utils.exceptions import DatabaseUnavailableError, SolarisError
 from app.utils.helpers import calculate_cost
@@ -201,7 +201,7 @@ class TokenService:
         """Return what a stream that has hardly begun is charged, when its worker dies."""
         if not request.is_stream:
             return None
-        return _spend(model, _counted(request, None, FIRST_ALLOWANCE_TOKENS))
+        return _spend(model, _counted(request, None, ALLOWANCE_TOKENS))
 
     async def _checkpoint(self, hold: Hold, spend: Spend) -> None:
         expires_at = self._clock.now() + self._hold_lifetime

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-# Output tokens that the reservation itself covers, and the fewest that a checkpoint is ahead.
-FIRST_ALLOWANCE_TOKENS = 128
-LEAST_ALLOWANCE_TOKENS = 64
+# What the reservation itself covers of the answer, and the least that a checkpoint is ahead.
+ALLOWANCE_TOKENS = 64
 # A checkpoint is ahead by what came in the last second, and asked for when this part is left.
 PART_LEFT = 4
 
@@ -25,12 +24,12 @@ class WriteAhead:
     def __init__(self, commit: Commit, now_s: Callable[[], float]) -> None:
         self._commit = commit
         self._now_s = now_s
-        self._covered = FIRST_ALLOWANCE_TOKENS
+        self._covered = ALLOWANCE_TOKENS
         self._asked: asyncio.Future[None] | None = None
         self._last_tokens = 0
         self._last_at_s = now_s()
         # From so many received tokens on, `cover` wants to be called.
-        self.due = self._covered - FIRST_ALLOWANCE_TOKENS // PART_LEFT
+        self.due = self._covered - ALLOWANCE_TOKENS // PART_LEFT
 
     async def cover(self, received_tokens: int) -> None:
         """Return when what was received may be passed on."""
@@ -40,7 +39,7 @@ class WriteAhead:
             await asyncio.shield(self._asked or self._ask(received_tokens))
 
     def _ask(self, received_tokens: int) -> asyncio.Future[None]:
-        allowance = max(LEAST_ALLOWANCE_TOKENS, self._in_the_last_second(received_tokens))
+        allowance = max(ALLOWANCE_TOKENS, self._in_the_last_second(received_tokens))
         covering = received_tokens + allowance
         self._asked = asyncio.ensure_future(self._advance(covering))
         self.due = covering - allowance // PART_LEFT
