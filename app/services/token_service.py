@@ -167,7 +167,9 @@ class TokenService:
         """Return what keeps the checkpoint of a stream ahead; ``usage`` is what it has said."""
 
         async def commit(output_tokens: int) -> None:
-            counted = _counted(hold.request, usage(), output_tokens)
+            # No provider writes more than it was asked for.
+            most = hold.output_tokens * hold.request.needs.choices
+            counted = _counted(hold.request, usage(), min(output_tokens, most))
             await self._checkpoint(hold, _spend(hold.model, counted))
 
         return WriteAhead(commit, self._clock.steady_s) if hold in self._held else None

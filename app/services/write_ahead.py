@@ -52,7 +52,7 @@ class WriteAhead:
 
     def _in_the_last_second(self, received_tokens: int) -> int:
         now_s = self._now_s()
-        passed_s = max(now_s - self._last_at_s, 0.001)
+        passed_s = max(now_s - self._last_at_s, 1.0)
         rate = (received_tokens - self._last_tokens) / passed_s
         self._last_tokens, self._last_at_s = received_tokens, now_s
         return int(rate)

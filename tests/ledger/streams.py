@@ -79,6 +79,11 @@ def charges(database_url: str, *, within_s: float = 10.0) -> Mapping[str, Charge
     }
 
 
+def _charged(row: Any) -> Charged:
+    tokens, cost_micro_usd, _ = row.posted
+    return Charged(row.state, tokens, cost_micro_usd, row.is_estimated)
+
+
 def is_balanced(database_url: str, charged: Mapping[str, Charged]) -> bool:
     """Tell whether the company's money is that of the requests, with nothing pending."""
     engine = create_engine(database_url)
