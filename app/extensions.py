@@ -84,7 +84,7 @@ def describe(error: SolarisError, locale: str) -> str:
         return quota_message(locale, cast("Shortage", values))
     if (detail := getattr(error, "detail", None)) and error.code == "invalid_request_error":
         return message_for(error.code, locale, detail=detail_for(detail, locale, **values))
-    return message_for(error.code, locale, **values)
+    return message_for(error.sentence or error.code, locale, **values)
 
 
 def init_app(app: Flask, settings: Settings) -> Services:

@@ -209,6 +209,9 @@ def _budgets(env: Environment) -> BudgetSettings:
     return BudgetSettings(
         timezone=env.timezone("TIMEZONE", defaults.timezone),
         quota_status=int(env.choice("QUOTA_STATUS", "402", ("402", "429"))),
+        user_concurrency=env.integer(
+            "USER_CONCURRENCY", defaults.user_concurrency, low=0, high=10_000
+        ),
     )
 
 
