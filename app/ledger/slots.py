@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Let one more call in, if ``limit`` leaves room. ``own``: others that are known to be alive."""
+    """Let one more call in, if ``limit`` leaves room; ``own`` are others known to be alive."""
 
     person: str
     call_id: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import cast
 
 from app.ledger.book import (
     Book,
@@ -54,7 +55,8 @@ def entries_of(accounts: Iterable[Account], spend: Spend) -> tuple[Entry, ...]:
 
 def split(accounts: Iterable[Account]) -> tuple[tuple[Account, ...], tuple[Account, ...]]:
     """Return the short ones, and those that must last."""
-    short, durable = [], []
+    short: list[Account] = []
+    durable: list[Account] = []
     for account in accounts:
         (short if account.budget.period == "minute" else durable).append(account)
     return tuple(short), tuple(durable)
@@ -79,8 +81,9 @@ class OwnWindows:
         outcome = self._book.run(replace(wish, accounts=parts))
         if isinstance(outcome, Refused):
             return replace(outcome, account=whole[outcome.account.key])
-        assert isinstance(outcome, Granted)  # holds that are resolved are forgotten at once
-        return replace(outcome, would_refuse=tuple(whole[it.key] for it in outcome.would_refuse))
+        # Nothing else comes: holds that are resolved are forgotten at once.
+        granted = cast("Granted", outcome)
+        return replace(granted, would_refuse=tuple(whole[it.key] for it in granted.would_refuse))
 
     def settle(self, hold_id: str, spend: Spend) -> None:
         self._book.run(Settle(hold_id, spend))
