@@ -71,13 +71,14 @@ class SlotBoard(Protocol):
 class RedisSlots:
     """One sorted set a person: their calls, by when each counts no more."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, life_s: float = SLOT_LIFETIME_S) -> None:
         self._link = link
+        self._life_ms = int(life_s * 1000)
 
     async def enter(self, person: str, call_id: str, own: Sequence[str], limit: int) -> bool | None:
         answers = await self._link.run(
             lambda pipeline: pipeline.eval(
-                ENTER, 1, PREFIX + person, _life_ms(), limit, call_id, *own
+                ENTER, 1, PREFIX + person, self._life_ms, limit, call_id, *own
             )
         )
         return None if answers is None else bool(answers[0])
@@ -88,7 +89,7 @@ class RedisSlots:
     async def stay(self, calls: Mapping[str, Sequence[str]]) -> None:
         def commands(pipeline: Pipeline) -> None:
             for person, call_ids in calls.items():
-                pipeline.eval(STAY, 1, PREFIX + person, _life_ms(), *call_ids)
+                pipeline.eval(STAY, 1, PREFIX + person, self._life_ms, *call_ids)
 
         if calls:
             await self._link.run(commands)
@@ -100,21 +101,22 @@ class RedisSlots:
 class PostgresSlots:
     """The same in Postgres, in micro-batches."""
 
-    def __init__(self, store: SlotStore, clock: Clock) -> None:
+    def __init__(self, store: SlotStore, clock: Clock, life_s: float = SLOT_LIFETIME_S) -> None:
         self._batcher: LedgerBatcher[SlotOperation, bool] = LedgerBatcher(store.apply)
         self._clock = clock
+        self._life = timedelta(seconds=life_s)
         self._away_until_s = float("-inf")
 
     async def enter(self, person: str, call_id: str, own: Sequence[str], limit: int) -> bool | None:
         now = self._clock.now()
-        expires_at = now + timedelta(seconds=SLOT_LIFETIME_S)
-        return await self._run(Enter(person, call_id, tuple(own), limit, now, expires_at))
+        wish = Enter(person, call_id, tuple(own), limit, now, now + self._life)
+        return await self._run(wish)
 
     async def leave(self, person: str, call_id: str) -> None:
         await self._run(Leave(person, call_id))
 
     async def stay(self, calls: Mapping[str, Sequence[str]]) -> None:
-        expires_at = self._clock.now() + timedelta(seconds=SLOT_LIFETIME_S)
+        expires_at = self._clock.now() + self._life
         signs = [Stay(person, tuple(call_ids), expires_at) for person, call_ids in calls.items()]
         await asyncio.gather(*map(self._run, signs))
 
@@ -131,7 +133,3 @@ class PostgresSlots:
             self._away_until_s = self._clock.steady_s() + POSTGRES_REST_S
             logger.warning("slots_away", extra={"error_type": type(fault).__name__})
             return None
-
-
-def _life_ms() -> int:
-    return int(SLOT_LIFETIME_S * 1000)
