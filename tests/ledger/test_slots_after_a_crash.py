@@ -14,7 +14,7 @@ import pytest
 
 from app.config.settings import BudgetSettings, RedisSettings, Settings
 from app.services.slot_boards import SLOT_LIFETIME_S
-from tests.fakes.litellm import FakeLiteLLM, endless, sse
+from tests.fakes.litellm import FakeLiteLLM, silence, sse
 from tests.ledger.windows import redis_at
 from tests.servers import ProxyServer
 
@@ -37,7 +37,8 @@ def pairs(redis_url: str, settings: Settings, tmp_path: Path) -> Iterator[list[P
     asyncio.run(_flush(redis_url))
     one = BudgetSettings(user_concurrency=1)
     alone = replace(settings.server, workers=1)
-    without = replace(settings, budgets=one, server=alone)
+    patient = replace(settings.litellm, timeout_s=4 * SLOT_LIFETIME_S)
+    without = replace(settings, budgets=one, server=alone, litellm=patient)
     with_redis = replace(without, redis=RedisSettings(redis_url))
     servers = [ProxyServer(it, tmp_path, {}) for it in (with_redis, with_redis, without, without)]
     for server in servers:
@@ -74,7 +75,7 @@ class Person:
 def test_killed_worker_leaves_its_places_and_a_long_call_keeps_its_own(
     pairs: list[Pair], upstream: FakeLiteLLM, make_key: Callable[..., str]
 ) -> None:
-    upstream.default = endless(sse({"choices": [{"delta": {"content": "x"}}]}), pause_s=0.5)
+    upstream.default = silence(sse({"choices": [{"delta": {"content": "x"}}]}), seconds=120)
     key = make_key(trusted=True)
 
     async def run(pair: Pair) -> tuple[list[int], list[int]]:
