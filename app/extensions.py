@@ -19,10 +19,12 @@ from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
 from app.config.settings import PROJECT_ROOT, Settings
+from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.access_service import AccessService
 from app.services.budget_service import BudgetService
+from app.services.call_slots import CallSlots
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
@@ -32,8 +34,10 @@ from app.services.litellm_transport import LiteLLMTransport
 from app.services.readiness_service import ReadinessService
 from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
+from app.services.short_windows import ShortWindows
+from app.services.slot_boards import PostgresSlots, RedisSlots
 from app.services.token_service import TokenService
-from app.utils.clock import Clock, SystemClock
+from app.utils.clock import SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError
 
 if TYPE_CHECKING:
@@ -59,6 +63,7 @@ class Services:
     readiness: ReadinessService
     # None without Redis.
     shared_health: SharedHealth | None
+    redis: RedisLink | None
 
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
@@ -75,6 +80,8 @@ class Services:
         await self.litellm.close()
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
+        if self.redis is not None:
+            await self.redis.close()
 
 
 def describe(error: SolarisError, locale: str) -> str:
@@ -84,7 +91,7 @@ def describe(error: SolarisError, locale: str) -> str:
         return quota_message(locale, cast("Shortage", values))
     if (detail := getattr(error, "detail", None)) and error.code == "invalid_request_error":
         return message_for(error.code, locale, detail=detail_for(detail, locale, **values))
-    return message_for(error.code, locale, **values)
+    return message_for(error.sentence or error.code, locale, **values)
 
 
 def init_app(app: Flask, settings: Settings) -> Services:
@@ -115,10 +122,21 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     clock = SystemClock()
     catalog = load_catalog(settings.litellm.config_path)
     store = KeyStore(engine)
-    shared = _shared_health(settings, catalog, clock)
+    redis = RedisLink(settings.redis.url, clock) if settings.redis.url else None
+    shared = SharedHealth(redis, catalog.models, clock) if redis else None
     health = HealthService(catalog.health, clock, shared)
     tokens_service = TokenService(
-        settings.budgets, catalog, LedgerStore(engine), LedgerStore(engine), clock
+        settings.budgets,
+        catalog,
+        LedgerStore(engine),
+        LedgerStore(engine),
+        clock,
+        ShortWindows(redis, settings.server.workers, clock) if redis else None,
+        CallSlots(
+            RedisSlots(redis) if redis else PostgresSlots(SlotStore(engine), clock),
+            settings.budgets.user_concurrency,
+            settings.server.workers,
+        ),
     )
     litellm_service = LiteLLMService(
         settings,
@@ -139,13 +157,8 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         litellm_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
+        redis,
     )
-
-
-def _shared_health(settings: Settings, catalog: Catalog, clock: Clock) -> SharedHealth | None:
-    if settings.redis.url is None:
-        return None
-    return SharedHealth(RedisLink(settings.redis.url, clock), catalog.models, clock)
 
 
 def services_of(app: Flask) -> Services:

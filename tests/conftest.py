@@ -76,7 +76,10 @@ def clean_database(database_url: str) -> Iterator[str]:
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(
-            text("TRUNCATE api_keys, budget_lines, budgets, holds RESTART IDENTITY CASCADE")
+            text(
+                "TRUNCATE api_keys, budget_lines, budgets, calls_under_way, holds"
+                " RESTART IDENTITY CASCADE"
+            )
         )
     engine.dispose()
 

@@ -33,6 +33,8 @@ def environment_of(settings: Settings, port: int) -> dict[str, str]:
         "LITELLM_MASTER_KEY": settings.litellm.master_key,
         "LITELLM_TIMEOUT": str(settings.litellm.timeout_s),
         "LITELLM_CONFIG": str(settings.litellm.config_path),
+        "USER_CONCURRENCY": str(settings.budgets.user_concurrency),
+        "REDIS_URL": settings.redis.url or "",
         "LOCALE": settings.locale,
         "SECRET_KEY": settings.security.secret_key,
         "ADMIN_API_KEY": settings.security.admin_api_key or "",

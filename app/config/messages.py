@@ -22,6 +22,8 @@ MESSAGES: dict[str, dict[str, str]] = {
         "Fale com o administrador.",
         "rate_limit_exceeded": "O modelo está recebendo pedidos demais agora. "
         "Tente de novo em instantes.",
+        "too_many_calls": "Você já tem pedidos demais em andamento ao mesmo tempo. "
+        "Espere um deles terminar e tente de novo.",
         "overloaded": "O serviço está no limite de pedidos simultâneos. "
         "Tente de novo em instantes.",
         "draining": "O servidor está sendo reiniciado. Envie a mensagem de novo.",
@@ -51,6 +53,8 @@ MESSAGES: dict[str, dict[str, str]] = {
         "request_too_large": "The request is too large: the limit is {limit_mb} MB.",
         "insufficient_quota": "The budget for this request is used up. Talk to your administrator.",
         "rate_limit_exceeded": "The model is receiving too many requests. Try again in a moment.",
+        "too_many_calls": "You already have too many requests running at the same time. "
+        "Wait for one of them to finish, then try again.",
         "overloaded": "The service is at its limit of simultaneous requests. Try again shortly.",
         "draining": "The server is restarting. Send the message again.",
         "upstream_unavailable": "The AI service is unavailable. Try again in a few minutes.",

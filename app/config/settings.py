@@ -212,6 +212,9 @@ def _budgets(env: Environment) -> BudgetSettings:
         timezone=env.timezone("TIMEZONE", defaults.timezone),
         quota_status=int(env.choice("QUOTA_STATUS", "402", ("402", "429"))),
         hold_lifetime_s=env.integer("HOLD_LIFETIME", defaults.hold_lifetime_s, low=3, high=3600),
+        user_concurrency=env.integer(
+            "USER_CONCURRENCY", defaults.user_concurrency, low=0, high=10_000
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""One thread that gathers the ledger's operations into micro-batches.
+"""One thread that gathers operations on Postgres into micro-batches.
 
 While one batch commits, the next one gathers, so that a call costs less the more there are.
 """
@@ -12,8 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from app.ledger.book import Operation, Outcome
 from app.utils.exceptions import DatabaseUnavailableError, OverloadedError, SolarisError
 
 logger = logging.getLogger("ledger")
@@ -22,21 +22,22 @@ MAX_BATCH = 256
 # Beyond this the database is far behind; callers hear so instead of waiting.
 MAX_WAITING = 8192
 
-Apply = Callable[[Sequence[Operation]], list[Outcome]]
+Operation = TypeVar("Operation")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Generic[Operation, Outcome]):
     operation: Operation
     future: asyncio.Future[Outcome]
 
 
-class LedgerBatcher:
+class LedgerBatcher(Generic[Operation, Outcome]):
     """Operations in, outcomes out; in the order in which they came."""
 
-    def __init__(self, apply: Apply) -> None:
+    def __init__(self, apply: Callable[[Sequence[Operation]], list[Outcome]]) -> None:
         self._apply = apply
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting[Operation, Outcome]] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread: threading.Thread | None = None
@@ -80,7 +81,7 @@ class LedgerBatcher:
             self.operations += len(batch)
             _tell(batch, outcomes)
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Waiting[Operation, Outcome]]:
         """Wait for work and take it; nothing, when the thread is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
@@ -98,7 +99,9 @@ class LedgerBatcher:
             return DatabaseUnavailableError(retry_after_s=1)
 
 
-def _tell(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> None:
+def _tell(
+    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: list[Outcome] | SolarisError
+) -> None:
     """Wake those who wait, each loop once: a call into a loop costs more than a result."""
     loop = batch[0].future.get_loop()
     # A loop that is closed has nobody who waits.
@@ -106,7 +109,9 @@ def _tell(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> 
         loop.call_soon_threadsafe(_resolve, batch, outcomes)
 
 
-def _resolve(batch: Sequence[_Waiting], outcomes: list[Outcome] | SolarisError) -> None:
+def _resolve(
+    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: list[Outcome] | SolarisError
+) -> None:
     for index, waiting in enumerate(batch):
         if waiting.future.done():
             continue

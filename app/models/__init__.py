@@ -2,6 +2,6 @@
 
 from app.models.base import Base
 from app.models.keys import ApiKey
-from app.models.ledger import BudgetRow, HoldRow, LineRow, Team, User
+from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow, Team, User
 
-__all__ = ["ApiKey", "Base", "BudgetRow", "HoldRow", "LineRow", "Team", "User"]
+__all__ = ["ApiKey", "Base", "BudgetRow", "CallsUnderWayRow", "HoldRow", "LineRow", "Team", "User"]

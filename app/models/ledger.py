@@ -120,3 +120,14 @@ class HoldRow(Base):
     is_estimated: Mapped[bool] = mapped_column(server_default=text("false"))
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class CallsUnderWayRow(Base):
+    """What one named person has under way, where there is no Redis to say so."""
+
+    __tablename__ = "calls_under_way"
+    __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012  # SQLAlchemy's own form
+
+    person: Mapped[str] = mapped_column(Text, primary_key=True)
+    # {call: until when it counts}
+    calls: Mapped[dict[str, Any]] = mapped_column(JSONB)

@@ -25,6 +25,7 @@ from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
 from app.services.call_metrics import CallMetrics
+from app.services.call_slots import Slot
 from app.services.fallback import candidates, first_answer
 from app.services.health_service import HealthService, ModelStatus
 from app.services.litellm_gateway import LiteLLMGateway
@@ -149,7 +150,9 @@ class LiteLLMService:
         call = Call(request_id, request, user, self._clock.steady_s(), headers or {}, payer)
         deadline = Deadline(self._timeout_s)
         self._metrics.total_requests += 1
+        slot: Slot | None = None
         try:
+            slot = await self._tokens.enter(request, payer)
             model, opened = await first_answer(
                 chain,
                 self._health,
@@ -158,10 +161,12 @@ class LiteLLMService:
                 lambda: deadline.left_s() > 0,
                 is_whole=not request.is_stream,
             )
-        except SolarisError as error:
-            self._failed(call, error)
+        except BaseException as error:
+            self._tokens.leave(slot)
+            if isinstance(error, SolarisError):
+                self._failed(call, error)
             raise
-        return self._answered(call, model, opened)
+        return self._answered(call, model, opened, slot)
 
     async def get_available_models(self) -> list[dict[str, Any]]:
         """Return every name of the catalogue with its status, as LiteLLM's free list has it."""
@@ -286,13 +291,16 @@ class LiteLLMService:
                 call.request_id, last.model, model.name, f"{last.outcome}: {last.reason}"
             )
 
-    def _answered(self, call: Call, model: Model, opened: Opened) -> Answer:
+    def _answered(self, call: Call, model: Model, opened: Opened, slot: Slot | None) -> Answer:
         metadata = self._metadata(call, model, opened.answer)
         body = opened.body
         if isinstance(body, AnswerStream):
             body.write_ahead = self._tokens.write_ahead(opened.hold, lambda: body.usage)
-            body.on_end = lambda stream: self._stream_ended(call, metadata, opened.hold, stream)
+            body.on_end = lambda stream: self._stream_ended(
+                call, metadata, opened.hold, slot, stream
+            )
         else:
+            self._tokens.leave(slot)
             usage = call.request.dialect.usage_of(body)
             self._settle(opened.hold, metadata, usage)
             self._succeeded(call, metadata, usage)
@@ -321,8 +329,14 @@ class LiteLLMService:
         }
 
     def _stream_ended(
-        self, call: Call, metadata: CompletionMetadata, hold: Hold, stream: AnswerStream
+        self,
+        call: Call,
+        metadata: CompletionMetadata,
+        hold: Hold,
+        slot: Slot | None,
+        stream: AnswerStream,
     ) -> None:
+        self._tokens.leave(slot)
         if stream.is_complete and (stream.usage is not None or metadata["cache_hit"]):
             self._settle(hold, metadata, stream.usage)
         else:

@@ -100,7 +100,6 @@ class SharedHealth(HealthBoard):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        await self._link.close()
 
     async def take_trial(self, model: str) -> bool:
         life_ms = int(TRIAL_LIFETIME_S * 1000)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -33,7 +33,10 @@ from app.ledger.book import (
 from app.ledger.rules import Account, Budget, Payer, accounts_for
 from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
+from app.ledger.windows import split
+from app.services.call_slots import CallSlots, Slot
 from app.services.quota_errors import refusal
+from app.services.short_windows import ShortWindows, Taken
 from app.services.write_ahead import ALLOWANCE_TOKENS, WriteAhead
 from app.utils.clock import Clock
 from app.utils.exceptions import DatabaseUnavailableError, SolarisError
@@ -61,6 +64,8 @@ class Hold:
     accounts: tuple[Account, ...]
     # Shadow budgets that had no room.
     would_refuse: tuple[Account, ...] = ()
+    # What it has in Redis's windows; None without them.
+    windows: Taken | None = None
 
 
 class TokenService:
@@ -73,8 +78,11 @@ class TokenService:
         store: LedgerStore,
         reader: LedgerStore,
         clock: Clock,
+        windows: ShortWindows | None = None,
+        slots: CallSlots | None = None,
     ) -> None:
-        """``reader`` asks beside the batches, which have ``store`` to themselves."""
+        """``reader`` asks beside the batches, which have ``store`` to themselves. Without
+        ``windows`` budgets by the minute are in Postgres like the others."""
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
         self._hold_lifetime = timedelta(seconds=settings.hold_lifetime_s)
@@ -84,6 +92,8 @@ class TokenService:
         self._has_defaults = False
         self._batcher = LedgerBatcher(store.apply)
         self._clock = clock
+        self._windows = windows
+        self._slots = slots
         self._budgets: list[Budget] = []
         self._budgets_at_s = float("-inf")
         self._budgets_lock = asyncio.Lock()
@@ -107,6 +117,8 @@ class TokenService:
         self._tasks = []
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_PATIENCE_S)
+        if self._slots is not None:
+            await self._slots.close()
         await asyncio.to_thread(self._batcher.close)
         await asyncio.to_thread(self._store.close)
         await asyncio.to_thread(self._reader.close)
@@ -127,7 +139,7 @@ class TokenService:
         if not accounts or request.needs.is_free:
             return hold
         expires_at = now + self._hold_lifetime
-        outcome = await self._take(
+        outcome, hold.windows = await self._take_all(
             Reserve(
                 hold_id,
                 model.name,
@@ -149,6 +161,19 @@ class TokenService:
         hold.would_refuse = outcome.would_refuse
         self._held.add(hold)
         return hold
+
+    async def enter(self, request: ModelRequest, payer: Payer) -> Slot | None:
+        """Count one more call of a person; `leave` when it is over, however it ends.
+
+        Raises: TooManyCallsError.
+        """
+        if self._slots is None or request.needs.is_free:
+            return None
+        return await self._slots.enter(payer.user)
+
+    def leave(self, slot: Slot | None) -> None:
+        if self._slots is not None:
+            self._slots.leave(slot)
 
     def settle(self, hold: Hold, usage: Usage, *, is_estimated: bool = False) -> None:
         """Post what a call took, soon; the answer need not wait for it."""
@@ -212,6 +237,26 @@ class TokenService:
         with contextlib.suppress(SolarisError):
             await self._batcher.run(Checkpoint(hold.id, expires_at, spend))
 
+    async def _take_all(self, wish: Reserve) -> tuple[Outcome, Taken | None]:
+        """Take the windows first, since they are quick and refuse most; then what must last."""
+        if self._windows is None:
+            return await self._take(wish), None
+        short, durable = split(wish.accounts)
+        taken = await self._windows.take(replace(wish, accounts=short))
+        if isinstance(taken, Refused):
+            return taken, None
+        demand = replace(wish.demand, output_tokens=taken.output_tokens)
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._take(replace(wish, accounts=durable, demand=demand))
+        finally:
+            if not isinstance(outcome, Granted):
+                self._soon(self._windows.give_back(taken))
+        if isinstance(outcome, Granted):
+            shadows = taken.would_refuse + outcome.would_refuse
+            return replace(outcome, would_refuse=shadows), taken
+        return outcome, None
+
     async def _take(self, wish: Reserve) -> Outcome:
         try:
             return await self._batcher.run(wish)
@@ -224,9 +269,18 @@ class TokenService:
         if hold in self._held:
             self._held.discard(hold)
             self._send_soon(operation)
+            if self._windows is not None and hold.windows is not None:
+                self._soon(
+                    self._windows.settle(hold.windows, operation.spend)
+                    if isinstance(operation, Settle)
+                    else self._windows.give_back(hold.windows)
+                )
 
     def _send_soon(self, operation: Operation) -> None:
-        task = asyncio.get_running_loop().create_task(self._send(operation))
+        self._soon(self._send(operation))
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -247,6 +301,8 @@ class TokenService:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             expires_at = self._clock.now() + self._hold_lifetime
             await self._try_all(Checkpoint(hold.id, expires_at) for hold in list(self._held))
+            if self._slots is not None:
+                await self._slots.keep_alive()
 
     async def _sweep(self) -> None:
         """Resolve the holds of workers that are gone."""

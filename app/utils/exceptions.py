@@ -11,7 +11,8 @@ SolarisError
 ├── ModelNotFoundError                    404
 ├── InsufficientQuotaError                402  a budget is spent; retrying will not help
 ├── RateLimitedError                      429  retrying will help
-│   └── TooManyRequestsError              429  a limit of our own, by the minute or at once
+│   └── TooManyRequestsError              429  a limit of our own, by the minute
+│       └── TooManyCallsError             429  one person's calls at once
 ├── ServiceUnavailableError               503
 │   ├── OverloadedError                   503  every slot of this worker is taken
 │   ├── DrainingError                     503  this worker is about to stop
@@ -43,6 +44,8 @@ class SolarisError(Exception):
     should_retry: ClassVar[bool | None] = None
     # What the log and the trail call it, where the code that callers see says less.
     reason: ClassVar[str | None] = None
+    # Which of the messages people read, where one code has several.
+    sentence: ClassVar[str | None] = None
 
     def __init__(
         self, *, param: str | None = None, retry_after_s: float | None = None, **values: object
@@ -140,6 +143,14 @@ class RateLimitedError(SolarisError):
 
 class TooManyRequestsError(RateLimitedError):
     """A budget by the minute, or the number of calls at once, is used up; no model is to blame."""
+
+
+class TooManyCallsError(TooManyRequestsError):
+    sentence = reason = "too_many_calls"
+
+    def __init__(self) -> None:
+        # When one of the others ends, nobody knows.
+        super().__init__(retry_after_s=1.0)
 
 
 class ServiceUnavailableError(SolarisError):

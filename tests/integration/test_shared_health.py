@@ -52,7 +52,8 @@ class Worker:
 
     def __init__(self, url: str, clock: FakeClock) -> None:
         self.clock = clock
-        self.board = SharedHealth(RedisLink(url, SystemClock()), MODELS, clock)
+        self.link = RedisLink(url, SystemClock())
+        self.board = SharedHealth(self.link, MODELS, clock)
         self.health = HealthService(POLICY, clock, self.board)
 
     def fail(self, times: int = POLICY.unhealthy_threshold, model: str = MODEL) -> None:
@@ -84,6 +85,7 @@ async def workers(url: str, clock: FakeClock | None = None) -> AsyncIterator[lis
         started = [Worker(url, clock) for _ in range(2)]
         for worker in started:
             await worker.board.open(worker.health)
+            opened.push_async_callback(worker.link.close)
             opened.push_async_callback(worker.board.close)
         yield started
 

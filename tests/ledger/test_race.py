@@ -39,7 +39,7 @@ def test_calls_racing_for_the_last_room_get_exactly_what_there_is(
     make_key: Callable[..., str],
 ) -> None:
     upstream.default = completion(usage=USAGE)
-    proxies = [start_proxy(workers=2) for _ in range(2)]
+    proxies = [start_proxy(workers=2, env={"USER_CONCURRENCY": "0"}) for _ in range(2)]
     limit = str(ROOM * HELD_TOKENS + HELD_TOKENS - 1)
     place = ["--scope", "user", "--subject", "*", "--metric", "tokens", "--period", "month"]
     made = run_solaris(proxies[0].environment, "budgets", "set", *place, "--limit", limit)

@@ -51,6 +51,7 @@ def upgrade() -> None:
         ),
     )
     _create_holds()
+    _create_calls_under_way()
 
 
 def _create_budgets() -> None:
@@ -112,6 +113,16 @@ def _create_holds() -> None:
     )
 
 
+def _create_calls_under_way() -> None:
+    op.create_table(
+        "calls_under_way",
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("calls", postgresql.JSONB(), nullable=False),
+        sa.PrimaryKeyConstraint("person", name=op.f("pk_calls_under_way")),
+        prefixes=["UNLOGGED"],
+    )
+
+
 def downgrade() -> None:
-    for table in ("holds", "budget_lines", "budgets", "users", "teams"):
+    for table in ("calls_under_way", "holds", "budget_lines", "budgets", "users", "teams"):
         op.drop_table(table)
