@@ -49,7 +49,8 @@ OPEN_LINES = """
     VALUES %s ON CONFLICT DO NOTHING
 """
 LOCK_LINES = """
-    SELECT line.budget_id, line.subject, line.period_start, line.posted, line.pending
+    SELECT line.budget_id, line.subject, line.period_start,
+      line.posted, line.pending, line.would_refuse
     FROM budget_lines AS line JOIN (VALUES %s) AS wanted (budget_id, subject, period_start)
       ON line.budget_id = wanted.budget_id
      AND line.subject = wanted.subject
@@ -57,8 +58,9 @@ LOCK_LINES = """
     ORDER BY line.budget_id, line.subject, line.period_start FOR UPDATE OF line
 """
 SAVE_LINES = """
-    UPDATE budget_lines AS line SET posted = new.posted, pending = new.pending
-    FROM (VALUES %s) AS new (budget_id, subject, period_start, posted, pending)
+    UPDATE budget_lines AS line
+    SET posted = new.posted, pending = new.pending, would_refuse = new.would_refuse
+    FROM (VALUES %s) AS new (budget_id, subject, period_start, posted, pending, would_refuse)
     WHERE line.budget_id = new.budget_id
       AND line.subject = new.subject
       AND line.period_start = new.period_start
@@ -87,7 +89,7 @@ SET_BUDGET = """
     RETURNING id, scope, subject, metric, period, limit_amount, mode
 """
 LINES = """
-    SELECT subject, posted, pending FROM budget_lines
+    SELECT subject, posted, pending, would_refuse FROM budget_lines
     WHERE budget_id = %s AND period_start = %s ORDER BY subject
 """
 ADD_BUDGETS = """
@@ -96,7 +98,9 @@ ADD_BUDGETS = """
 """
 RETRY_AFTER_S = 5.0
 LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
-SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint)"
+SAVE_LINE_TEMPLATE = (
+    "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint, %s::bigint)"
+)
 
 
 class LedgerStore:
@@ -144,11 +148,11 @@ class LedgerStore:
             cursor.execute(SET_BUDGET, (scope, subject, metric, period, limit, mode))
             return Budget(*cursor.fetchone())
 
-    def lines(self, budget_id: int, period_start: datetime) -> dict[str, tuple[int, int]]:
-        """Return (posted, pending) by subject."""
+    def lines(self, budget_id: int, period_start: datetime) -> dict[str, Line]:
+        """Return how a budget stands in a period, by subject."""
         with self._cursor() as cursor:
             cursor.execute(LINES, (budget_id, period_start))
-            return {subject: (posted, pending) for subject, posted, pending in cursor.fetchall()}
+            return {subject: Line(*sums) for subject, *sums in cursor.fetchall()}
 
     def add_missing(self, limits: Iterable[Limit]) -> None:
         """Make the configuration's limits budgets, unless they were changed or taken away here."""
@@ -219,7 +223,9 @@ def _lock_lines(cursor: Any, keys: Sequence[LineKey]) -> dict[LineKey, Line]:
 
 def _save(cursor: Any, book: Book) -> None:
     if lines := [
-        (*key, book.lines[key].posted, book.lines[key].pending) for key in book.changed_lines
+        (*key, line.posted, line.pending, line.would_refuse)
+        for key in book.changed_lines
+        for line in (book.lines[key],)
     ]:
         execute_values(cursor, SAVE_LINES, lines, template=SAVE_LINE_TEMPLATE, page_size=len(lines))
     if holds := [_row(book.holds[request_id]) for request_id in book.changed_holds]:
@@ -237,8 +243,8 @@ def _hold(row: Sequence[Any]) -> Hold:
         team,
         key,
         tuple(
-            Entry((budget, subject, datetime.fromisoformat(start)), metric, amount)
-            for budget, subject, start, metric, amount in entries
+            Entry((budget, subject, datetime.fromisoformat(start)), metric, amount, would_refuse)
+            for budget, subject, start, metric, amount, would_refuse in entries
         ),
         Spend(*held),
         expires_at,
@@ -251,7 +257,14 @@ def _hold(row: Sequence[Any]) -> Hold:
 
 def _row(hold: Hold) -> tuple[Any, ...]:
     entries = [
-        [budget, subject, start.astimezone(UTC).isoformat(), entry.metric, entry.held]
+        [
+            budget,
+            subject,
+            start.astimezone(UTC).isoformat(),
+            entry.metric,
+            entry.held,
+            entry.would_refuse,
+        ]
         for entry in hold.entries
         for budget, subject, start in (entry.key,)
     ]
