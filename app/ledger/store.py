@@ -6,8 +6,9 @@ without it. Only this module knows the ledger's SQL.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from app.ledger.book import (
     LineKey,
     Operation,
     Outcome,
+    Refused,
     Spend,
     keys_of,
 )
@@ -72,6 +74,9 @@ SAVE_HOLDS = f"""
       held = excluded.held, checkpoint = excluded.checkpoint, posted = excluded.posted,
       is_estimated = excluded.is_estimated, expires_at = excluded.expires_at
 """  # noqa: S608  # names only
+HOLDS_THERE = "SELECT count(*) FROM holds WHERE request_id = ANY(%s)"
+# What is known has been locked; any other hold was made by another process meanwhile.
+IF_KNOWN = "WHERE holds.request_id = ANY(%s)"
 EXPIRED = """
     SELECT request_id FROM holds WHERE state = 'pending' AND expires_at < %s
     ORDER BY request_id LIMIT %s
@@ -97,10 +102,15 @@ ADD_BUDGETS = """
     VALUES %s ON CONFLICT ON CONSTRAINT uq_budgets_place DO NOTHING
 """
 RETRY_AFTER_S = 5.0
+MAX_TRIES = 3
 LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
 SAVE_LINE_TEMPLATE = (
     "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint, %s::bigint)"
 )
+
+
+class _HoldAppearedError(Exception):
+    """Another process has made a hold of the same id since the known ones were locked."""
 
 
 class LedgerStore:
@@ -119,13 +129,21 @@ class LedgerStore:
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Run the operations in their order, all in one transaction; return their outcomes."""
+        for _ in range(MAX_TRIES - 1):
+            with contextlib.suppress(_HoldAppearedError):
+                return self._apply(operations)
+        return self._apply(operations)
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         with self._cursor() as cursor:
-            book = Book(holds=_lock_holds(cursor, operations))
+            known = _lock_holds(cursor, operations)
+            book = Book(holds=dict(known))
             keys = keys_of(operations, book.holds)
             self._open_lines(cursor, keys)
             book.lines = _lock_lines(cursor, keys)
             outcomes = [book.run(operation) for operation in operations]
-            _save(cursor, book)
+            _require_none_appeared(cursor, operations, outcomes, known)
+            _save(cursor, book, known)
         self._opened.update(keys)
         return outcomes
 
@@ -221,15 +239,40 @@ def _lock_lines(cursor: Any, keys: Sequence[LineKey]) -> dict[LineKey, Line]:
     return {(budget, subject, start): Line(*sums) for budget, subject, start, *sums in rows}
 
 
-def _save(cursor: Any, book: Book) -> None:
+def _require_none_appeared(
+    cursor: Any,
+    operations: Sequence[Operation],
+    outcomes: Sequence[Outcome],
+    known: Collection[str],
+) -> None:
+    """Raises: _HoldAppearedError, where a refused call has been granted elsewhere meanwhile, and
+    may have been refused for the room that it has itself."""
+    refused = [
+        operation.request_id
+        for operation, outcome in zip(operations, outcomes, strict=True)
+        if isinstance(outcome, Refused) and operation.request_id not in known
+    ]
+    if refused:
+        cursor.execute(HOLDS_THERE, (refused,))
+        if cursor.fetchone() != (0,):
+            raise _HoldAppearedError
+
+
+def _save(cursor: Any, book: Book, known: Collection[str]) -> None:
+    """Save what has changed. Raises: _HoldAppearedError."""
     if lines := [
         (*key, line.posted, line.pending, line.would_refuse)
         for key in book.changed_lines
         for line in (book.lines[key],)
     ]:
         execute_values(cursor, SAVE_LINES, lines, template=SAVE_LINE_TEMPLATE, page_size=len(lines))
-    if holds := [_row(book.holds[request_id]) for request_id in book.changed_holds]:
-        execute_values(cursor, SAVE_HOLDS, holds, page_size=len(holds))
+    # In one order everywhere: two processes that insert the same holds wait for each other.
+    if holds := [_row(book.holds[request_id]) for request_id in sorted(book.changed_holds)]:
+        if_known: bytes = cursor.mogrify(IF_KNOWN, (list(known),))
+        query = SAVE_HOLDS.encode() + if_known.replace(b"%", b"%%")
+        execute_values(cursor, query, holds, page_size=len(holds))
+        if cursor.rowcount != len(holds):
+            raise _HoldAppearedError
 
 
 def _hold(row: Sequence[Any]) -> Hold:
