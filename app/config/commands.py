@@ -112,6 +112,7 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "posted": "usado",
         "pending": "reservado",
         "left": "resta",
+        "would_refuse": "recusaria",
         "renews_at": "renova",
     },
     "en": {
@@ -124,6 +125,7 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "posted": "posted",
         "pending": "pending",
         "left": "left",
+        "would_refuse": "would refuse",
         "renews_at": "renews",
     },
 }

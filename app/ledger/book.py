@@ -7,7 +7,7 @@ provider did bill that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -34,6 +34,8 @@ class Line:
 
     posted: int = 0
     pending: int = 0
+    # Attempts that came here without room, and went on because the budget is a shadow.
+    would_refuse: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,12 @@ NOTHING = Spend(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a hold has on one line."""
+    """What a hold has on one line; ``would_refuse``: a shadow budget had no room for it."""
 
     key: LineKey
     metric: str
     held: int
+    would_refuse: bool = False
 
 
 @dataclass(slots=True)
@@ -250,7 +253,7 @@ class Book:
         if enforced:
             account = max(enforced, key=lambda it: it.window.end)
             return self._refused(account, spend, known)
-        self._hold(wish, spend)
+        self._hold(wish, spend, short)
         return Granted(output, tuple(short))
 
     def _affordable(self, wish: Reserve) -> int:
@@ -269,12 +272,15 @@ class Book:
             self._resolve(known, HoldState.RELEASED)
         return Refused(account, self.left(account), spend.of(account.budget.metric))
 
-    def _hold(self, wish: Reserve, spend: Spend) -> None:
+    def _hold(self, wish: Reserve, spend: Spend, short: Sequence[Account]) -> None:
         entries = tuple(
-            Entry(it.key, it.budget.metric, spend.of(it.budget.metric)) for it in wish.accounts
+            Entry(it.key, it.budget.metric, spend.of(it.budget.metric), it in short)
+            for it in wish.accounts
         )
         for entry in entries:
-            self._line(entry.key).pending += entry.held
+            line = self._line(entry.key)
+            line.pending += entry.held
+            line.would_refuse += entry.would_refuse
         self.holds[wish.request_id] = Hold(
             wish.request_id,
             wish.model,

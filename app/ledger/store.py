@@ -6,8 +6,9 @@ without it. Only this module knows the ledger's SQL.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from app.ledger.book import (
     LineKey,
     Operation,
     Outcome,
+    Refused,
     Spend,
     keys_of,
 )
@@ -49,7 +51,8 @@ OPEN_LINES = """
     VALUES %s ON CONFLICT DO NOTHING
 """
 LOCK_LINES = """
-    SELECT line.budget_id, line.subject, line.period_start, line.posted, line.pending
+    SELECT line.budget_id, line.subject, line.period_start,
+      line.posted, line.pending, line.would_refuse
     FROM budget_lines AS line JOIN (VALUES %s) AS wanted (budget_id, subject, period_start)
       ON line.budget_id = wanted.budget_id
      AND line.subject = wanted.subject
@@ -57,8 +60,9 @@ LOCK_LINES = """
     ORDER BY line.budget_id, line.subject, line.period_start FOR UPDATE OF line
 """
 SAVE_LINES = """
-    UPDATE budget_lines AS line SET posted = new.posted, pending = new.pending
-    FROM (VALUES %s) AS new (budget_id, subject, period_start, posted, pending)
+    UPDATE budget_lines AS line
+    SET posted = new.posted, pending = new.pending, would_refuse = new.would_refuse
+    FROM (VALUES %s) AS new (budget_id, subject, period_start, posted, pending, would_refuse)
     WHERE line.budget_id = new.budget_id
       AND line.subject = new.subject
       AND line.period_start = new.period_start
@@ -70,6 +74,9 @@ SAVE_HOLDS = f"""
       held = excluded.held, checkpoint = excluded.checkpoint, posted = excluded.posted,
       is_estimated = excluded.is_estimated, expires_at = excluded.expires_at
 """  # noqa: S608  # names only
+HOLDS_THERE = "SELECT count(*) FROM holds WHERE request_id = ANY(%s)"
+# What is known has been locked; any other hold was made by another process meanwhile.
+IF_KNOWN = "WHERE holds.request_id = ANY(%s)"
 EXPIRED = """
     SELECT request_id FROM holds WHERE state = 'pending' AND expires_at < %s
     ORDER BY request_id LIMIT %s
@@ -92,7 +99,7 @@ REMOVE_BUDGET = """
     RETURNING id
 """
 LINES = """
-    SELECT subject, posted, pending FROM budget_lines
+    SELECT subject, posted, pending, would_refuse FROM budget_lines
     WHERE budget_id = %s AND period_start = %s ORDER BY subject
 """
 ADD_BUDGETS = """
@@ -100,8 +107,13 @@ ADD_BUDGETS = """
     VALUES %s ON CONFLICT ON CONSTRAINT uq_budgets_place DO NOTHING
 """
 RETRY_AFTER_S = 5.0
+MAX_TRIES = 3
 LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
-SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint)"
+SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint, %s::bigint)"
+
+
+class _HoldAppearedError(Exception):
+    """Another process has made a hold of the same id since the known ones were locked."""
 
 
 class LedgerStore:
@@ -120,13 +132,21 @@ class LedgerStore:
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Run the operations in their order, all in one transaction; return their outcomes."""
+        for _ in range(MAX_TRIES - 1):
+            with contextlib.suppress(_HoldAppearedError):
+                return self._apply(operations)
+        return self._apply(operations)
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         with self._cursor() as cursor:
-            book = Book(holds=_lock_holds(cursor, operations))
+            known = _lock_holds(cursor, operations)
+            book = Book(holds=dict(known))
             keys = keys_of(operations, book.holds)
             self._open_lines(cursor, keys)
             book.lines = _lock_lines(cursor, keys)
             outcomes = [book.run(operation) for operation in operations]
-            _save(cursor, book)
+            _require_none_appeared(cursor, operations, outcomes, known)
+            _save(cursor, book, known)
         self._opened.update(keys)
         return outcomes
 
@@ -155,11 +175,11 @@ class LedgerStore:
             cursor.execute(REMOVE_BUDGET, (scope, subject, metric, period))
             return cursor.fetchone() is not None
 
-    def lines(self, budget_id: int, period_start: datetime) -> dict[str, tuple[int, int]]:
-        """Return (posted, pending) by subject."""
+    def lines(self, budget_id: int, period_start: datetime) -> dict[str, Line]:
+        """Return how a budget stands in a period, by subject."""
         with self._cursor() as cursor:
             cursor.execute(LINES, (budget_id, period_start))
-            return {subject: (posted, pending) for subject, posted, pending in cursor.fetchall()}
+            return {subject: Line(*sums) for subject, *sums in cursor.fetchall()}
 
     def add_missing(self, limits: Iterable[Limit]) -> None:
         """Make the configuration's limits budgets, unless they were changed or taken away here."""
@@ -228,13 +248,40 @@ def _lock_lines(cursor: Any, keys: Sequence[LineKey]) -> dict[LineKey, Line]:
     return {(budget, subject, start): Line(*sums) for budget, subject, start, *sums in rows}
 
 
-def _save(cursor: Any, book: Book) -> None:
+def _require_none_appeared(
+    cursor: Any,
+    operations: Sequence[Operation],
+    outcomes: Sequence[Outcome],
+    known: Collection[str],
+) -> None:
+    """Raises: _HoldAppearedError, where a refused call has been granted elsewhere meanwhile, and
+    may have been refused for the room that it has itself."""
+    refused = [
+        operation.request_id
+        for operation, outcome in zip(operations, outcomes, strict=True)
+        if isinstance(outcome, Refused) and operation.request_id not in known
+    ]
+    if refused:
+        cursor.execute(HOLDS_THERE, (refused,))
+        if cursor.fetchone() != (0,):
+            raise _HoldAppearedError
+
+
+def _save(cursor: Any, book: Book, known: Collection[str]) -> None:
+    """Save what has changed. Raises: _HoldAppearedError."""
     if lines := [
-        (*key, book.lines[key].posted, book.lines[key].pending) for key in book.changed_lines
+        (*key, line.posted, line.pending, line.would_refuse)
+        for key in book.changed_lines
+        for line in (book.lines[key],)
     ]:
         execute_values(cursor, SAVE_LINES, lines, template=SAVE_LINE_TEMPLATE, page_size=len(lines))
-    if holds := [_row(book.holds[request_id]) for request_id in book.changed_holds]:
-        execute_values(cursor, SAVE_HOLDS, holds, page_size=len(holds))
+    # In one order everywhere: two processes that insert the same holds wait for each other.
+    if holds := [_row(book.holds[request_id]) for request_id in sorted(book.changed_holds)]:
+        if_known: bytes = cursor.mogrify(IF_KNOWN, (list(known),))
+        query = SAVE_HOLDS.encode() + if_known.replace(b"%", b"%%")
+        execute_values(cursor, query, holds, page_size=len(holds))
+        if cursor.rowcount != len(holds):
+            raise _HoldAppearedError
 
 
 def _hold(row: Sequence[Any]) -> Hold:
@@ -248,8 +295,8 @@ def _hold(row: Sequence[Any]) -> Hold:
         team,
         key,
         tuple(
-            Entry((budget, subject, datetime.fromisoformat(start)), metric, amount)
-            for budget, subject, start, metric, amount in entries
+            Entry((budget, subject, datetime.fromisoformat(start)), metric, amount, would_refuse)
+            for budget, subject, start, metric, amount, would_refuse in entries
         ),
         Spend(*held),
         expires_at,
@@ -262,7 +309,14 @@ def _hold(row: Sequence[Any]) -> Hold:
 
 def _row(hold: Hold) -> tuple[Any, ...]:
     entries = [
-        [budget, subject, start.astimezone(UTC).isoformat(), entry.metric, entry.held]
+        [
+            budget,
+            subject,
+            start.astimezone(UTC).isoformat(),
+            entry.metric,
+            entry.held,
+            entry.would_refuse,
+        ]
         for entry in hold.entries
         for budget, subject, start in (entry.key,)
     ]

@@ -89,6 +89,8 @@ class LineRow(Base):
     period_start: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
     posted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     pending: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # Attempts that a shadow budget had no room for, and let pass.
+    would_refuse: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class HoldRow(Base):
@@ -111,7 +113,8 @@ class HoldRow(Base):
     user_id: Mapped[str | None] = mapped_column(Text)
     team_id: Mapped[str | None] = mapped_column(Text)
     key_id: Mapped[str | None] = mapped_column(Text)
-    # [[budget id, subject, period's start, metric, amount], …]
+    # [[budget id, subject, period's start, metric, amount, would refuse], …]; the last is true
+    # where a shadow budget had no room: `entries @> '[[7, true]]'` finds whom budget 7 would stop.
     entries: Mapped[list[Any]] = mapped_column(JSONB)
     # [tokens, micro-USD, requests] each; a checkpoint only where there was one.
     held: Mapped[list[Any]] = mapped_column(JSONB)

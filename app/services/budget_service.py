@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from app.config.catalog import Catalog
 from app.config.settings import BudgetSettings
+from app.ledger.book import Line
 from app.ledger.periods import window_at
 from app.ledger.rules import EVERYBODY, Account, Budget
 from app.ledger.store import LedgerStore
@@ -28,12 +29,11 @@ class BudgetState:
     """One budget, whose it is, and how it stands in its present period."""
 
     account: Account
-    posted: int
-    pending: int
+    line: Line
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the command line and the API show; money in micro-USD."""
-        budget = self.account.budget
+        budget, line = self.account.budget, self.line
         return {
             "scope": budget.scope,
             "subject": self.account.subject,
@@ -41,9 +41,10 @@ class BudgetState:
             "period": budget.period,
             "mode": budget.mode,
             "limit": budget.limit,
-            "posted": self.posted,
-            "pending": self.pending,
-            "left": max(0, budget.limit - self.posted - self.pending),
+            "posted": line.posted,
+            "pending": line.pending,
+            "left": max(0, budget.limit - line.posted - line.pending),
+            "would_refuse": line.would_refuse,
             "renews_at": self.account.window.end,
         }
 
@@ -92,8 +93,8 @@ class BudgetService:
         window = window_at(budget.period, now, self._zone)
         lines = self._store.lines(budget.id, window.start)
         if budget.subject not in lines:
-            lines = {budget.subject: (0, 0), **lines}
+            lines = {budget.subject: Line(), **lines}
         return [
-            BudgetState(Account(budget, subject, window), posted, pending)
-            for subject, (posted, pending) in sorted(lines.items())
+            BudgetState(Account(budget, subject, window), lines[subject])
+            for subject in sorted(lines)
         ]

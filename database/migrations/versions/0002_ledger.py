@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("period_start", sa.DateTime(timezone=True), nullable=False),
         sa.Column("posted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("pending", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("would_refuse", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint("posted >= 0", name=op.f("ck_budget_lines_posted")),
         sa.CheckConstraint("pending >= 0", name=op.f("ck_budget_lines_pending")),
         sa.ForeignKeyConstraint(
