@@ -13,9 +13,11 @@ from app.embedded.processes import ChildDiedError
 from bench.contenders.bare_aiohttp import BareAiohttp
 from bench.contenders.base import Contender, StartError, Workplace
 from bench.contenders.direct import Direct
+from bench.contenders.hardcap import Hardcap
 from bench.contenders.litellm import LiteLLM
 from bench.contenders.nginx import Nginx
-from bench.contenders.solaris import Earlier, Solaris
+from bench.contenders.portkey import Portkey
+from bench.contenders.solaris import Earlier, Solaris, SolarisApart
 from bench.machine import Cores, Machine, on_core
 from bench.options import Options, read_options
 from bench.results import Report, StreamsResult
@@ -81,7 +83,10 @@ class Run:
         return report
 
     def _start_all(self, place: Workplace, cleanup: ExitStack) -> list[Contender]:
-        known = [Direct(), Nginx(), BareAiohttp(), Solaris(), LiteLLM(self._options.litellm)]
+        known = [
+            *(Direct(), Nginx(), BareAiohttp(), Solaris(), SolarisApart()),
+            *(Hardcap(), Portkey(), LiteLLM(self._options.litellm)),
+        ]
         chosen = [contender for contender in known if contender.name in self._options.names]
         if self._options.earlier:
             chosen.append(Earlier(self._options.earlier))
@@ -128,7 +133,8 @@ def _left_alone(contenders: list[Contender]) -> Solaris | None:
 
 def _settings(options: Options, cores: Cores) -> dict[str, Any]:
     placement = (
-        f"server on core {cores.server}; load, mock upstream and Postgres on core {cores.load}"
+        f"server on core {cores.server};"
+        f" load, mock upstream, Postgres and Valkey on core {cores.load}"
         if cores.are_apart
         else "everything on ONE core: the ratios do not hold"
     )

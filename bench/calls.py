@@ -10,6 +10,7 @@ import asyncio
 import gc
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -34,8 +35,12 @@ class Tally:
     elapsed_s: float = 0.0
 
     @property
+    def calls(self) -> int:
+        return len(self.latencies_s)
+
+    @property
     def rate(self) -> float:
-        return len(self.latencies_s) / self.elapsed_s if self.elapsed_s else 0.0
+        return self.calls / self.elapsed_s if self.elapsed_s else 0.0
 
     def fail(self, what: bytes | str) -> None:
         self.errors += 1
@@ -88,8 +93,8 @@ class Caller(asyncio.Protocol):
         self._transport.close()
 
 
-async def run_calls(port: int, request: bytes, *, clients: int, seconds: float) -> Tally:
-    """Call with ``clients`` at a time for ``seconds``, and wait for the last answers."""
+async def run_calls(port: int, requests: Sequence[bytes], *, seconds: float) -> Tally:
+    """Have a client for each of ``requests`` ask it for ``seconds``; wait for the last answers."""
     tally = Tally()
     gc.collect()
     gc.freeze()
@@ -98,7 +103,7 @@ async def run_calls(port: int, request: bytes, *, clients: int, seconds: float) 
     until_s = started_at_s + seconds
     try:
         async with asyncio.timeout(seconds + PATIENCE_S):
-            await asyncio.gather(*(_client(port, request, tally, until_s) for _ in range(clients)))
+            await asyncio.gather(*(_client(port, request, tally, until_s) for request in requests))
     except TimeoutError:
         tally.fail("an answer did not come")
     finally:

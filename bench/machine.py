@@ -72,6 +72,31 @@ class BusyMeter:
         return Busy(shares[self._cores.server], shares[self._cores.load])
 
 
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """The CPU time of this proxy's parts, in seconds.
+
+    ``loop``: the main thread, with Flask; ``threads``: all others, of which only the ledger's
+    works; ``postgres``: all its processes.
+    """
+
+    loop: float
+    threads: float
+    postgres: float
+
+    @property
+    def total(self) -> float:
+        return self.loop + self.threads + self.postgres
+
+    def of_each(self, before: CpuTimes, calls: int) -> CpuTimes:
+        """Return what one of ``calls`` since ``before`` has taken."""
+        return CpuTimes(
+            (self.loop - before.loop) / calls,
+            (self.threads - before.threads) / calls,
+            (self.postgres - before.postgres) / calls,
+        )
+
+
 class MemoryWatch:
     """The resident memory of one process: at rest, and the most seen since."""
 

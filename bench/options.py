@@ -10,7 +10,16 @@ from app.config.settings import PROJECT_ROOT
 from bench.rounds import CallsPlan
 from bench.streams import StreamPlan
 
-NAMES = ("direct", "nginx", "aiohttp", "solaris", "litellm")
+NAMES = (
+    "direct",
+    "nginx",
+    "aiohttp",
+    "solaris",
+    "solaris-apart",
+    "hardcap",
+    "portkey",
+    "litellm",
+)
 # Where `make run` and `make test` install it.
 LITELLM = PROJECT_ROOT / "var" / "litellm-venv" / "bin" / "litellm"
 QUICK = {

@@ -67,15 +67,16 @@ def measure_streams(
 
 
 def _one_round(contender: Contender, place: Workplace, plan: CallsPlan) -> CallsRound:
-    meter = BusyMeter(place.cores)
+    meter, before = BusyMeter(place.cores), contender.cpu()
     crowd = _call(contender, clients=plan.clients, seconds=plan.seconds)
-    busy = meter.read()
-    return CallsRound.of(crowd, busy, _call(contender, clients=1, seconds=plan.seconds / 2))
+    busy, after = meter.read(), contender.cpu()
+    cpu = after.of_each(before, crowd.calls) if before and after and crowd.calls else None
+    return CallsRound.of(crowd, busy, cpu, _call(contender, clients=1, seconds=plan.seconds / 2))
 
 
 def _call(contender: Contender, *, clients: int, seconds: float) -> Tally:
-    request = wire.chat_request(contender.headers)
-    return uvloop.run(run_calls(contender.port, request, clients=clients, seconds=seconds))
+    requests = [wire.chat_request(contender.headers_of(client)) for client in range(clients)]
+    return uvloop.run(run_calls(contender.port, requests, seconds=seconds))
 
 
 def _streams_round(solaris: Solaris, place: Workplace, plan: StreamPlan) -> StreamsRound:

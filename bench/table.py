@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from bench.machine import Machine
+from bench.machine import CpuTimes, Machine
 from bench.results import Aim, CallsResult, Report, StreamsResult
 from bench.wire import CHUNKS_PER_S
 
@@ -57,6 +58,7 @@ def duration(seconds: float) -> str:
 
 def _blocks(report: Report) -> list[Block]:
     blocks = [_calls_block(report)] if report.calls else []
+    blocks += [_cpu_block(measured)] if (measured := [it for it in report.calls if it.cpu]) else []
     blocks += [_streams_block(report.streams)] if report.streams else []
     return [*blocks, _aims_block(report.aims())]
 
@@ -88,6 +90,25 @@ def _calls_row(result: CallsResult, litellm_rate: float) -> tuple[str, ...]:
         f"{result.rate / litellm_rate:,.1f}" if litellm_rate else NONE,
         f"{result.median(lambda it: it.busy.server):.0%}",
         f"{result.median(lambda it: it.busy.load):.0%}",
+    )
+
+
+def _cpu_block(results: Sequence[CallsResult]) -> Block:
+    columns = ("CPU of a call", "loop and Flask", "ledger's thread", "Postgres", "all")
+    return Block(columns, [_cpu_row(result) for result in results])
+
+
+def _cpu_row(result: CallsResult) -> tuple[str, ...]:
+    def cell(of: Callable[[CpuTimes], float]) -> str:
+        share = median(of(it) / it.total for it in result.cpu)
+        return f"{median(map(of, result.cpu)) * 1e6:,.0f} µs, {share:.0%}"
+
+    return (
+        result.title,
+        cell(lambda it: it.loop),
+        cell(lambda it: it.threads),
+        cell(lambda it: it.postgres),
+        f"{median(it.total for it in result.cpu) * 1e6:,.0f} µs",
     )
 
 

@@ -16,7 +16,7 @@ import psutil
 from app.config.settings import PROJECT_ROOT
 from app.embedded.network import free_port
 from app.embedded.processes import Child
-from bench.machine import Cores, on_core
+from bench.machine import Cores, CpuTimes, on_core
 
 POLL_S = 0.05
 START_TIMEOUT_S = 120.0
@@ -79,11 +79,19 @@ class Contender(ABC):
             self._child.stop(STOP_GRACE_S)
             self._child = None
 
+    def headers_of(self, _client: int) -> dict[str, str]:
+        """Return what a client, by its number, sends beside its question."""
+        return self.headers
+
     def worker(self) -> psutil.Process:
         """Return the process that serves: the only child of a master, or the process itself."""
         assert self._child is not None
         process = psutil.Process(self._child.pid)
         return next(iter(process.children()), process)
+
+    def cpu(self) -> CpuTimes | None:
+        """Return the CPU time that it and its database have used, where that can be told."""
+        return None
 
     def prepare(self, place: Workplace) -> None:  # noqa: B027  # most need nothing
         """Make what the command needs."""
