@@ -8,6 +8,8 @@ once, a connection that dies before or after its commit, clocks that jump.
 from __future__ import annotations
 
 import copy
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from psycopg2.extensions import connection as PostgresConnection  # noqa: N812  # a class in lower case
+from psycopg2.extensions import connection as PostgresConnection  # noqa: N812  # lower case
 from sqlalchemy import Engine, create_engine
 
 from app.ledger.book import (
@@ -123,10 +125,8 @@ class BreakableConnection(PostgresConnection):
         super().commit()
 
     def _die(self) -> None:
-        killer = psycopg2.connect(self.dsn)
-        with killer, killer.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (self.info.backend_pid,))
-        killer.close()
+        with socket.socket(fileno=os.dup(self.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
 
 class Process:
