@@ -169,12 +169,15 @@ def test_nobody_and_everybody_without_a_limit_is_not_counted(place: Place) -> No
 
 def test_calls_of_a_worker_that_is_gone_make_room_after_their_lifetime(place: Place) -> None:
     async def story(gone: CallSlots, other: CallSlots) -> None:
-        await fill(gone)
+        await fill(gone, LIMIT - 1)
+        await fill(other, 1)
         before = await gets_in(other)
-        await asyncio.sleep(LIFE_S + 0.1)
+        for _ in range(8):
+            await asyncio.sleep(LIFE_S / 4)
+            await other.keep_alive()
 
         assert not before
-        assert [await gets_in(other) for _ in range(LIMIT + 1)] == [True] * LIMIT + [False]
+        assert [await gets_in(other) for _ in range(LIMIT)] == [True] * (LIMIT - 1) + [False]
 
     place.two(story, life_s=LIFE_S)
 

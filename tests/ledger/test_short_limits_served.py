@@ -312,6 +312,26 @@ def test_minute_gets_back_what_a_durable_budget_refused(
     wait_until(lambda: asyncio.run(taken(redis_url, minute.id)) == [0])
 
 
+def test_minute_is_charged_what_a_call_really_took(
+    start_asgi: Callable[..., AsgiClient],
+    redis_url: str,
+    settings: Settings,
+    upstream: FakeLiteLLM,
+    make_key: MakeKey,
+) -> None:
+    asyncio.run(flush(redis_url))
+    client = asgi(start_asgi, replace(settings, redis=RedisSettings(redis_url)), limit=0)
+    minute = services_of(client.server.app).budgets.set(
+        scope="user", subject="*", metric="tokens", period="minute", limit=1000, mode="enforce"
+    )
+    upstream.default = completion(usage={"prompt_tokens": 3, "completion_tokens": 4})
+
+    answered = ask(client, make_key(trusted=True))
+
+    assert answered.status == 200
+    wait_until(lambda: asyncio.run(taken(redis_url, minute.id)) == [7])
+
+
 async def taken(url: str, budget_id: int) -> list[int]:
     async with redis_at(url) as redis:
         keys = await redis.keys(f"solaris:window:{budget_id}:*")

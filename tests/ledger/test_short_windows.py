@@ -449,8 +449,11 @@ def test_link_that_is_closed_leaves_nobody_waiting(fragile: FragileValkey) -> No
         async with links(fragile.url, 1) as (link,):
             await link.run(lambda pipeline: pipeline.ping())
             fragile.freeze()
-            waiting = [asyncio.ensure_future(ping(link)) for _ in range(3)]
-            await asyncio.sleep(0.02)
+            waiting = []
+            # The first goes out, the others wait for its answer.
+            for _ in range(3):
+                waiting.append(asyncio.ensure_future(ping(link)))
+                await asyncio.sleep(0.02)
         async with asyncio.timeout(1):
             return await asyncio.gather(*waiting)
 
