@@ -1,6 +1,8 @@
 """One thread that gathers the ledger's operations into micro-batches.
 
-While one batch commits, the next one gathers, so that a call costs less the more there are.
+While one batch commits, the next one gathers, so that a call costs less the more there are. A
+reservation is waited for, so it goes at once; what only resolves one goes with the next, so that a
+caller's next call does not find the thread busy with the end of the last.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.ledger.book import Operation, Outcome
+from app.ledger.book import Operation, Outcome, Reserve
 from app.utils.exceptions import DatabaseUnavailableError, OverloadedError, SolarisError
 
 logger = logging.getLogger("ledger")
 
 MAX_BATCH = 256
+# For so long what nobody waits for waits for company.
+LINGER_S = 0.01
 # Beyond this the database is far behind; callers hear so instead of waiting.
 MAX_WAITING = 8192
 
@@ -33,9 +37,12 @@ class _Waiting:
 class LedgerBatcher:
     """Operations in, outcomes out; in the order in which they came."""
 
-    def __init__(self, apply: Apply) -> None:
+    def __init__(self, apply: Apply, linger_s: float = LINGER_S) -> None:
         self._apply = apply
+        self._linger_s = linger_s
         self._waiting: deque[_Waiting] = deque()
+        # How many of them somebody waits for.
+        self._urgent = 0
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread: threading.Thread | None = None
@@ -64,7 +71,10 @@ class LedgerBatcher:
             if len(self._waiting) >= MAX_WAITING:
                 raise OverloadedError(retry_after_s=1)
             self._waiting.append(_Waiting(operation, future))
-            self._changed.notify()
+            is_urgent = isinstance(operation, Reserve)
+            self._urgent += is_urgent
+            if is_urgent or len(self._waiting) == 1:
+                self._changed.notify()
         return await future
 
     def _start(self) -> None:
@@ -83,8 +93,11 @@ class LedgerBatcher:
         """Wait for work and take it; nothing, when the thread is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
+            self._changed.wait_for(lambda: self._urgent or self._is_closing, timeout=self._linger_s)
             size = min(len(self._waiting), MAX_BATCH)
-            return [self._waiting.popleft() for _ in range(size)]
+            batch = [self._waiting.popleft() for _ in range(size)]
+            self._urgent -= sum(isinstance(it.operation, Reserve) for it in batch)
+            return batch
 
     def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome] | SolarisError:
         try:

@@ -265,7 +265,7 @@ def _save_and_commit(cursor: Any, book: Book) -> None:
         parameters.append(_json([_line_row(book, key) for key in book.changed_lines]))
     if book.changed_holds:
         statements.append(SAVE_HOLDS)
-        parameters.append(_json([_hold_row(book.holds[it]) for it in book.changed_holds]))
+        parameters.append(_json([_hold_row(book.holds[it]) for it in sorted(book.changed_holds)]))
     # One trip; an error undoes what came before it, and the rest is not run.
     cursor.execute("; ".join([*statements, "COMMIT"]), parameters)
 

@@ -30,7 +30,7 @@ from app.ledger.book import (
     Settle,
     Spend,
 )
-from app.ledger.rules import Account, Budget, Payer, accounts_for
+from app.ledger.rules import Account, AccountFinder, Budget, Payer
 from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
 from app.services.quota_errors import refusal
@@ -77,6 +77,7 @@ class TokenService:
         """``reader`` asks beside the batches, which have ``store`` to themselves."""
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
+        self._accounts = AccountFinder(self._zone)
         self._catalog = catalog
         self._store = store
         self._reader = reader
@@ -118,9 +119,8 @@ class TokenService:
         Raises: InsufficientQuotaError, TooManyRequestsError; DatabaseUnavailableError.
         """
         now = self._clock.now()
-        accounts = tuple(
-            accounts_for(await self._current_budgets(), payer, self._names(model), now, self._zone)
-        )
+        budgets = await self._current_budgets()
+        accounts = self._accounts.find(budgets, payer, self._names(model), now)
         demand = demand_of(request.needs, model)
         hold = Hold(hold_id, model, request, demand.output_tokens, Spend(0, 0), accounts)
         if not accounts or request.needs.is_free:
