@@ -17,6 +17,7 @@ SolarisError
 │   ├── OverloadedError                   503  every slot of this worker is taken
 │   ├── DrainingError                     503  this worker is about to stop
 │   ├── DatabaseUnavailableError          503
+│   ├── SpoolUnavailableError             503  what happens could not be put on record
 │   └── NotReadyError                     503
 └── LiteLLMError                          502  LiteLLM or a provider answered with junk, or failed
     ├── UpstreamRejectedError             400  a provider refused what the caller sent
@@ -168,6 +169,15 @@ class DrainingError(ServiceUnavailableError):
 
 class DatabaseUnavailableError(ServiceUnavailableError):
     code = "database_unavailable"
+
+
+class SpoolUnavailableError(ServiceUnavailableError):
+    code = "audit_unavailable"
+
+    def __init__(self, fault: OSError | None = None) -> None:
+        super().__init__(retry_after_s=10.0)
+        # The system's own word for the log, such as ENOSPC.
+        self.errno = fault.errno if fault else None
 
 
 class NotReadyError(ServiceUnavailableError):

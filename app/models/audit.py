@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+
+class AuditNameRow(Base):
+    """A name that rows refer to; `value` and `secret` are gone once its person was erased."""
+
+    __tablename__ = "audit_names"
+    __table_args__ = (
+        Index("uq_audit_names_value", "kind", "value", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(Text)
+    value: Mapped[str | None] = mapped_column(Text)
+    secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    commitment: Mapped[bytes] = mapped_column(LargeBinary)
+    # Of the checkpoint's key: binds the number to the commitment.
+    key_id: Mapped[str] = mapped_column(Text)
+    code: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditEventRow(Base):
+    """One event. Columns of fixed width first: padding would cost 20 bytes a row."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        # Rows are in the order of their numbers, nearly: a few pages say where they are.
+        Index("ix_audit_events_seq", "seq", postgresql_using="brin"),
+        Index("ix_audit_events_user", "user_id", "at"),
+        Index(
+            "ix_audit_events_request",
+            "request_id",
+            postgresql_where=text("request_id IS NOT NULL"),
+        ),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInteger)
+    event_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    # Null where it is the event's own id.
+    request_id: Mapped[UUID | None] = mapped_column(Uuid)
+    cost_micro_usd: Mapped[int | None] = mapped_column(BigInteger)
+    event: Mapped[int] = mapped_column(Integer)
+    user_id: Mapped[int | None] = mapped_column(Integer)
+    team_id: Mapped[int | None] = mapped_column(Integer)
+    key_id: Mapped[int | None] = mapped_column(Integer)
+    model_id: Mapped[int | None] = mapped_column(Integer)
+    model_used_id: Mapped[int | None] = mapped_column(Integer)
+    input_tokens: Mapped[int | None] = mapped_column(Integer)
+    output_tokens: Mapped[int | None] = mapped_column(Integer)
+    latency_ms: Mapped[int | None] = mapped_column(Integer)
+    first_byte_ms: Mapped[int | None] = mapped_column(Integer)
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    is_estimated: Mapped[bool] = mapped_column(Boolean)
+    private: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # JSON, but as the text that was signed.
+    detail: Mapped[str | None] = mapped_column(Text)
+    code: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditCheckpointRow(Base):
+    """What signs a batch of rows, and refers to the checkpoint before it."""
+
+    __tablename__ = "audit_checkpoints"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    first_seq: Mapped[int] = mapped_column(BigInteger)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
+    month: Mapped[date]
+    merkle_root: Mapped[bytes] = mapped_column(LargeBinary)
+    previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(Text)
+    code: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class UsageDayRow(Base):
+    """What was used on one day in `TIMEZONE`, of every combination; kept with the rows, in the
+    same transaction. Numbers of `audit_names`; 0 is none."""
+
+    __tablename__ = "usage_days"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    team_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    model_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    estimated: Mapped[int] = mapped_column(BigInteger)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_micro_usd: Mapped[int] = mapped_column(BigInteger)
