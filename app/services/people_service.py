@@ -90,6 +90,10 @@ class PeopleService:
         """
         return _person(self._store.change_person(person_id, _columns(changes)))
 
+    def set_person(self, person_id: str, changes: Mapping[str, str | None]) -> bool:
+        """Change a person, or make them; return whether they are new. Raises: InvalidFactError."""
+        return self._store.set_person(_checked_id(person_id), _columns(changes))
+
     def remove_person(self, person_id: str) -> None:
         """Forget a person, not what they spent; the team they were given binds a minute more.
 
@@ -111,6 +115,10 @@ class PeopleService:
     def change_team(self, team_id: str, name: str | None) -> dict[str, Any]:
         """Raises: TeamNotFoundError, InvalidFactError."""
         return _team(self._store.change_team(team_id, _checked("name", name)))
+
+    def set_team(self, team_id: str, name: str | None) -> bool:
+        """Name a team, or make it; return whether it is new. Raises: InvalidFactError."""
+        return self._store.set_team(_checked_id(team_id), _checked("name", name))
 
     def remove_team(self, team_id: str) -> None:
         """Take a team away, and everyone out of it, everywhere within 5 seconds.

@@ -137,6 +137,16 @@ class PeopleStore:
             session.commit()
             return _person(row)
 
+    def set_person(self, person_id: str, changes: Mapping[str, str | None]) -> bool:
+        """Change a person, or make them; return whether they are new."""
+        query = insert(User).values(id=person_id).on_conflict_do_nothing().returning(User.id)
+        with session_on(self._engine) as session:
+            is_new = session.scalar(query) is not None
+            row = session.get_one(User, person_id, with_for_update=True)
+            _pin(session, row, changes)
+            session.commit()
+        return is_new
+
     def change_person(self, person_id: str, changes: Mapping[str, str | None]) -> PersonRecord:
         """Set columns for good; None gives one back to what clients say.
 
@@ -180,6 +190,15 @@ class PeopleStore:
                 raise TeamExistsError(team_id)
             session.commit()
         return self.team(team_id)
+
+    def set_team(self, team_id: str, name: str | None) -> bool:
+        """Name a team, or make it; return whether it is new."""
+        query = insert(Team).values(id=team_id).on_conflict_do_nothing().returning(Team.id)
+        with session_on(self._engine) as session:
+            is_new = session.scalar(query) is not None
+            session.execute(update(Team).where(Team.id == team_id).values(name=name))
+            session.commit()
+        return is_new
 
     def change_team(self, team_id: str, name: str | None) -> TeamRecord:
         """Raises: TeamNotFoundError."""
