@@ -12,7 +12,7 @@ from app.dialects.base import Dialect
 from app.dialects.openai_chat import CHAT, COMPLETIONS
 from app.dialects.openai_embeddings import EMBEDDINGS
 from app.dialects.openai_responses import RESPONSES
-from app.extensions import catalog, litellm
+from app.extensions import catalog, litellm, people
 from app.ledger.rules import Payer
 from app.routes.access import current_caller, requires_key
 from app.services.answer_stream import AnswerStream
@@ -90,7 +90,7 @@ def name_request_for_anthropic(response: Response) -> Response:
 async def _call_model(dialect: Dialect) -> Response:
     """Parse, ask, answer: the way of every call to a model."""
     asked = dialect.parse(request.get_data(cache=False))
-    caller = current_caller().named_in_body(asked.user)
+    caller = await people.meet(current_caller().named_in_body(asked.user))
     sent = {name: request.headers.get(name) for name in dialect.passed_headers}
     answer, status, metadata = await litellm.call(
         asked,
