@@ -54,10 +54,16 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             self._thread = None
 
     async def run(self, operation: Operation) -> Outcome:
-        """Return the outcome, when it is committed.
+        """Return the outcome, when it is committed. Raises: as `submit`, and its future."""
+        return await self.submit(operation)
 
-        Raises: DatabaseUnavailableError, after which it may or may not have happened: every
-        operation may be sent again.
+    def submit(self, operation: Operation) -> asyncio.Future[Outcome]:
+        """Take an operation, before any that comes after; return its outcome, to be awaited.
+
+        The future raises DatabaseUnavailableError, after which it may or may not have happened:
+        every operation may be sent again.
+
+        Raises: OverloadedError.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         with self._changed:
@@ -67,7 +73,7 @@ class LedgerBatcher(Generic[Operation, Outcome]):
                 raise OverloadedError(retry_after_s=1)
             self._waiting.append(_Waiting(operation, future))
             self._changed.notify()
-        return await future
+        return future
 
     def _start(self) -> None:
         self._is_closing = False

@@ -8,7 +8,7 @@ provider did bill that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
@@ -182,11 +182,22 @@ Operation = Reserve | Settle | Release | Checkpoint | Expire
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What one of the caller's own budgets had left before the call; less than nothing, where
+    more was spent than was held."""
+
+    account: Account
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Granted:
     """``would_refuse``: the shadow budgets that have no room."""
 
     output_tokens: int
     would_refuse: tuple[Account, ...] = ()
+    # Beside the judgement: unknown where a hold is asked for again.
+    standings: tuple[Standing, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +207,7 @@ class Refused:
     account: Account
     left: int
     needed: int
+    standings: tuple[Standing, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +262,12 @@ class Book:
         spend = wish.demand.spend(output)
         short = [it for it in wish.accounts if spend.of(it.budget.metric) > self.left(it)]
         enforced = [account for account in short if account.budget.is_enforced]
+        standings = tuple(Standing(it, self.left(it)) for it in wish.accounts if it.is_own)
         if enforced:
             account = max(enforced, key=lambda it: it.window.end)
-            return self._refused(account, spend, known)
+            return replace(self._refused(account, spend, known), standings=standings)
         self._hold(wish, spend, short)
-        return Granted(output, tuple(short))
+        return Granted(output, tuple(short), standings)
 
     def _affordable(self, wish: Reserve) -> int:
         if not wish.demand.is_flexible:

@@ -40,6 +40,8 @@ class Payer:
     user: str | None
     team: str | None
     key: str | None
+    # A trusted key speaks for many people: what is spent through it is not one caller's.
+    is_key_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Account:
     budget: Budget
     subject: str
     window: Window
+    # Nobody but the caller draws on it, so that its figures are nobody else's.
+    is_own: bool = False
 
     @property
     def key(self) -> tuple[int, str, datetime]:
@@ -82,7 +86,12 @@ def accounts_for(
                 chosen[slot] = budget
     return sorted(
         (
-            Account(budget, subject, window_at(budget.period, at, zone))
+            Account(
+                budget,
+                subject,
+                window_at(budget.period, at, zone),
+                budget.scope == "user" or (budget.scope == "key" and not payer.is_key_shared),
+            )
             for (_, subject, _, _), budget in chosen.items()
         ),
         key=lambda account: account.key,

@@ -21,6 +21,7 @@ from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
 from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
+from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
@@ -134,12 +135,14 @@ class LiteLLMService:
         payer: Payer = NOBODY,
         allowed_models: frozenset[str] | None = None,
         headers: Mapping[str, str] | None = None,
+        allowance: Allowance | None = None,
     ) -> Answer:
         """Send a request to the first model of its chain that answers; return (body, status,
         metadata). A streamed body is an AnswerStream, whose metadata are complete when it ends.
 
         ``user`` goes on as a pseudonym, ``headers`` as they are. What it may cost is held against
-        the budgets of ``payer`` before each attempt.
+        the budgets of ``payer`` before each attempt; ``allowance`` takes note of how those of
+        their own stand, whatever comes of the call.
 
         Raises: ModelNotFoundError, ModelNotAllowedError, InsufficientQuotaError,
         TooManyRequestsError, DatabaseUnavailableError, UpstreamRejectedError (the caller's own
@@ -147,7 +150,15 @@ class LiteLLMService:
         RateLimitedError, LiteLLMError.
         """
         chain = candidates(self._catalog, request, allowed_models)
-        call = Call(request_id, request, user, self._clock.steady_s(), headers or {}, payer)
+        call = Call(
+            request_id,
+            request,
+            user,
+            self._clock.steady_s(),
+            headers or {},
+            payer,
+            allowance or Allowance(),
+        )
         deadline = Deadline(self._timeout_s)
         self._metrics.total_requests += 1
         slot: Slot | None = None
@@ -212,7 +223,9 @@ class LiteLLMService:
     async def _attempt(self, call: Call, model: Model, deadline: Deadline) -> Opened:
         """Hold what the attempt may cost, then ask; give back what is surely not billed."""
         self._note_fallback(call, model)
-        hold = await self._tokens.reserve(call.attempt_id, call.request, model, call.payer)
+        hold = await self._tokens.reserve(
+            call.attempt_id, call.request, model, call.payer, call.allowance
+        )
         try:
             answer, body = await self._ask(call, hold, deadline)
         except BaseException as error:

@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from app.config.catalog import Catalog, Model
 from app.config.settings import BudgetSettings
 from app.dialects.base import ModelRequest, Usage
+from app.ledger.allowance import Allowance, Rest
 from app.ledger.batcher import LedgerBatcher
 from app.ledger.book import (
+    NOTHING,
     Checkpoint,
     Expire,
     Granted,
@@ -66,6 +68,7 @@ class Hold:
     would_refuse: tuple[Account, ...] = ()
     # What it has in Redis's windows; None without them.
     windows: Taken | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 class TokenService:
@@ -124,9 +127,15 @@ class TokenService:
         await asyncio.to_thread(self._reader.close)
 
     async def reserve(
-        self, hold_id: str, request: ModelRequest, model: Model, payer: Payer
+        self,
+        hold_id: str,
+        request: ModelRequest,
+        model: Model,
+        payer: Payer,
+        allowance: Allowance | None = None,
     ) -> Hold:
-        """Hold what ``model`` may take to answer, on every budget that applies or on none.
+        """Hold what ``model`` may take to answer, on every budget that applies or on none;
+        ``allowance`` takes note of what the caller's own have left.
 
         Raises: InsufficientQuotaError, TooManyRequestsError; DatabaseUnavailableError.
         """
@@ -136,6 +145,8 @@ class TokenService:
         )
         demand = demand_of(request.needs, model)
         hold = Hold(hold_id, model, request, demand.output_tokens, Spend(0, 0), accounts)
+        if allowance is not None:
+            hold.allowance = allowance
         if not accounts or request.needs.is_free:
             return hold
         expires_at = now + self._hold_lifetime
@@ -152,12 +163,14 @@ class TokenService:
                 self._first_checkpoint(request, model),
             )
         )
+        if isinstance(outcome, Granted | Refused):
+            hold.allowance.standings, hold.allowance.taken = outcome.standings, NOTHING
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now, self._zone, self._settings.quota_status)
+            raise refusal(outcome, now, self._zone)
         if not isinstance(outcome, Granted):
             raise DatabaseUnavailableError(retry_after_s=1)
         hold.output_tokens = outcome.output_tokens
-        hold.spend = demand.spend(outcome.output_tokens)
+        hold.spend = hold.allowance.taken = demand.spend(outcome.output_tokens)
         hold.would_refuse = outcome.would_refuse
         self._held.add(hold)
         return hold
@@ -174,6 +187,10 @@ class TokenService:
     def leave(self, slot: Slot | None) -> None:
         if self._slots is not None:
             self._slots.leave(slot)
+
+    def rests(self, allowance: Allowance) -> list[Rest]:
+        """Return how the budgets of a call's own stand, the tightest of each metric."""
+        return allowance.rests(self._clock.now())
 
     def settle(self, hold: Hold, usage: Usage, *, is_estimated: bool = False) -> None:
         """Post what a call took, soon; the answer need not wait for it."""
@@ -254,7 +271,10 @@ class TokenService:
                 self._soon(self._windows.give_back(taken))
         if isinstance(outcome, Granted):
             shadows = taken.would_refuse + outcome.would_refuse
-            return replace(outcome, would_refuse=shadows), taken
+            standings = taken.standings + outcome.standings
+            return replace(outcome, would_refuse=shadows, standings=standings), taken
+        if isinstance(outcome, Refused):
+            return replace(outcome, standings=taken.standings + outcome.standings), None
         return outcome, None
 
     async def _take(self, wish: Reserve) -> Outcome:
@@ -268,6 +288,7 @@ class TokenService:
     def _resolve(self, hold: Hold, operation: Operation) -> None:
         if hold in self._held:
             self._held.discard(hold)
+            hold.allowance.taken = operation.spend if isinstance(operation, Settle) else NOTHING
             self._send_soon(operation)
             if self._windows is not None and hold.windows is not None:
                 self._soon(
