@@ -94,19 +94,22 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             size = min(len(self._waiting), MAX_BATCH)
             return [self._waiting.popleft() for _ in range(size)]
 
-    def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome] | SolarisError:
+    def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome | SolarisError]:
         try:
-            return self._apply(operations)
+            return list(self._apply(operations))
         except SolarisError as error:
-            return error
+            return [error] * len(operations)
         except Exception:
             # Nobody may wait for ever for a thread that has died.
-            logger.exception("ledger_batch_failed")
-            return DatabaseUnavailableError(retry_after_s=1)
+            logger.exception("ledger_batch_failed", extra={"operations": len(operations)})
+        if len(operations) == 1:
+            return [DatabaseUnavailableError(retry_after_s=1)]
+        # One that can never be done, and is sent again and again, must not fail the others' too.
+        return [outcome for operation in operations for outcome in self._outcomes([operation])]
 
 
 def _tell(
-    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: list[Outcome] | SolarisError
+    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: Sequence[Outcome | SolarisError]
 ) -> None:
     """Wake those who wait, each loop once: a call into a loop costs more than a result."""
     loop = batch[0].future.get_loop()
@@ -116,12 +119,12 @@ def _tell(
 
 
 def _resolve(
-    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: list[Outcome] | SolarisError
+    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: Sequence[Outcome | SolarisError]
 ) -> None:
-    for index, waiting in enumerate(batch):
+    for waiting, outcome in zip(batch, outcomes, strict=True):
         if waiting.future.done():
             continue
-        if isinstance(outcomes, SolarisError):
-            waiting.future.set_exception(outcomes)
+        if isinstance(outcome, SolarisError):
+            waiting.future.set_exception(outcome)
         else:
-            waiting.future.set_result(outcomes[index])
+            waiting.future.set_result(outcome)

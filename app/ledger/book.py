@@ -17,6 +17,9 @@ from app.utils.helpers import TOKENS_PER_PRICE
 
 LineKey = tuple[int, str, datetime]
 
+# More than any call takes, in any metric. What a client's numbers make beyond it would not fit into
+# a line, and one line that cannot be saved fails a whole batch of others' calls.
+MOST = 2**40
 # Fewer tokens than this are no answer; `/v1/responses` takes no lower limit either.
 LEAST_OUTPUT_TOKENS = 16
 
@@ -118,7 +121,7 @@ class Demand:
     def spend(self, output_tokens: int) -> Spend:
         output = output_tokens * self.choices
         cost = self.input_tokens * self.input_price + output * self.output_price
-        return Spend(self.input_tokens + output, -(-cost // TOKENS_PER_PRICE))
+        return Spend(min(MOST, self.input_tokens + output), min(MOST, -(-cost // TOKENS_PER_PRICE)))
 
     def affordable_output(self, metric: str, left: int) -> int:
         """Return for how many output tokens a choice ``left`` is enough; may be negative."""

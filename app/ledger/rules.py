@@ -78,7 +78,9 @@ def accounts_for(
     chosen: dict[tuple[str, str, str, str], Budget] = {}
     for budget in budgets:
         for subject in subjects[budget.scope]:
-            if budget.subject not in (subject, EVERYBODY):
+            # A group is no model of its own: it is bound where it is named.
+            is_group = budget.scope == "model" and subject != models[0]
+            if budget.subject != subject and (is_group or budget.subject != EVERYBODY):
                 continue
             slot = (budget.scope, subject, budget.metric, budget.period)
             # One of their own stands before the one for everybody.

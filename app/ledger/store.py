@@ -108,6 +108,7 @@ ADD_BUDGETS = """
 """
 RETRY_AFTER_S = 5.0
 MAX_TRIES = 3
+MAX_OPENED = 10_000
 LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
 SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint, %s::bigint)"
 
@@ -198,6 +199,9 @@ class LedgerStore:
             execute_values(cursor, ADD_BUDGETS, rows)
 
     def _open_lines(self, cursor: Any, keys: Sequence[LineKey]) -> None:
+        if len(self._opened) > MAX_OPENED:
+            # Every minute brings new ones, of each person; the old are asked for no more.
+            self._opened.clear()
         if missing := [key for key in keys if key not in self._opened]:
             execute_values(cursor, OPEN_LINES, missing, page_size=len(missing))
 

@@ -323,7 +323,7 @@ class LiteLLMService:
         """Post a complete answer. LiteLLM reports the full price of one from its cache."""
         if metadata["cache_hit"]:
             self._tokens.settle(hold, FREE)
-        elif usage is not None:
+        elif usage is not None and usage.is_known:
             self._tokens.settle(hold, usage)
         else:
             self._tokens.settle_unknown(hold)
@@ -350,10 +350,11 @@ class LiteLLMService:
         stream: AnswerStream,
     ) -> None:
         self._tokens.leave(slot)
-        if stream.is_complete and (stream.usage is not None or metadata["cache_hit"]):
-            self._settle(hold, metadata, stream.usage)
+        usage = stream.usage if stream.usage is not None and stream.usage.is_known else None
+        if metadata["cache_hit"] or (stream.is_complete and usage is not None):
+            self._settle(hold, metadata, usage)
         else:
-            self._tokens.settle_received(hold, stream.usage, stream.received_tokens)
+            self._tokens.settle_received(hold, usage, stream.received_tokens)
         if stream.is_complete:
             self._succeeded(call, metadata, stream.usage)
             return
@@ -453,11 +454,13 @@ def _may_be_billed(error: BaseException) -> bool:
     """Tell whether a provider may have worked for an attempt that gave us nothing.
 
     A refusal with a status is not billed; nor is what was never sent. A silence, a broken
-    connection, junk, and a caller who left may be.
+    connection, junk, and a caller who left may be. Of a provider's silence LiteLLM says 408.
     """
     if isinstance(error, LiteLLMUnreachableError | InvalidRequestError):
         return False
-    return not isinstance(error, SolarisError) or error.upstream_status is None
+    if not isinstance(error, SolarisError):
+        return True
+    return error.upstream_status in (None, HTTPStatus.REQUEST_TIMEOUT)
 
 
 async def _whole(answer: UpstreamAnswer) -> dict[str, Any]:

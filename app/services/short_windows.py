@@ -7,6 +7,7 @@ The keys of one call are taken together, so this is not for a Redis Cluster.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from redis.asyncio.client import Pipeline
 
 from app.ledger.book import (
     LEAST_OUTPUT_TOKENS,
+    NOTHING,
     Demand,
     Entry,
     Granted,
@@ -26,7 +28,7 @@ from app.ledger.book import (
 )
 from app.ledger.rules import Account
 from app.ledger.windows import OwnWindows, entries_of, rate_of
-from app.services.redis_link import Commands, RedisLink
+from app.services.redis_link import Answers, Commands, RedisLink
 from app.utils.clock import Clock
 
 PREFIX = "solaris:window:"
@@ -131,27 +133,35 @@ class ShortWindows:
             outcome.standings,
         )
 
-    async def settle(self, taken: Taken, spend: Spend) -> None:
-        """Put what a call really took in the place of what it held."""
+    def settle(self, taken: Taken, spend: Spend) -> asyncio.Future[Answers | None]:
+        """Put what a call really took in the place of what it held, before anything else is taken;
+        return when that is done, to be awaited or not."""
         if taken.is_shared:
-            await self._correct(taken.entries, spend)
-        else:
-            self._own.settle(taken.hold_id, spend)
+            return self._correct(taken.entries, spend)
+        self._own.settle(taken.hold_id, spend)
+        return _done()
 
-    async def give_back(self, taken: Taken) -> None:
+    def give_back(self, taken: Taken) -> asyncio.Future[Answers | None]:
         if taken.is_shared:
-            await self._correct(taken.entries, Spend(0, 0, 0))
-        else:
-            self._own.release(taken.hold_id)
+            return self._correct(taken.entries, NOTHING)
+        self._own.release(taken.hold_id)
+        return _done()
 
-    async def _correct(self, entries: Sequence[Entry], spend: Spend) -> None:
+    def _correct(self, entries: Sequence[Entry], spend: Spend) -> asyncio.Future[Answers | None]:
         # Redis away: it stays as it was held, and the minute is soon over.
         changes = {_key(it): spend.of(it.metric) - it.held for it in entries}
         changed = {key: change for key, change in changes.items() if change}
-        if changed:
-            await self._link.run(
-                lambda pipeline: pipeline.eval(CORRECT, len(changed), *changed, *changed.values())
-            )
+        if not changed:
+            return _done()
+        return self._link.submit(
+            lambda pipeline: pipeline.eval(CORRECT, len(changed), *changed, *changed.values())
+        )
+
+
+def _done() -> asyncio.Future[Answers | None]:
+    future: asyncio.Future[Answers | None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
 
 
 def _take(wish: Reserve, now: datetime) -> Commands:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -101,7 +101,7 @@ class TokenService:
         self._budgets_at_s = float("-inf")
         self._budgets_lock = asyncio.Lock()
         self._held: set[Hold] = set()
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -209,12 +209,11 @@ class TokenService:
         """Return what keeps the checkpoint of a stream ahead; ``usage`` is what it has said."""
 
         async def commit(output_tokens: int) -> None:
-            # No provider writes more than it was asked for.
-            most = hold.output_tokens * hold.request.needs.choices
-            counted = _counted(hold.request, usage(), min(output_tokens, most))
+            counted = _counted(hold.request, usage(), output_tokens)
             await self._checkpoint(hold, _spend(hold.model, counted))
 
-        return WriteAhead(commit, self._clock.steady_s) if hold in self._held else None
+        most = hold.output_tokens * hold.request.needs.choices
+        return WriteAhead(commit, self._clock.steady_s, most) if hold in self._held else None
 
     def release(self, hold: Hold) -> None:
         """Give everything back: nothing was sent, or nothing is billed."""
@@ -298,20 +297,26 @@ class TokenService:
                 )
 
     def _send_soon(self, operation: Operation) -> None:
-        self._soon(self._send(operation))
+        """Send an operation before any that comes after: a fallback needs the room of the attempt
+        that failed."""
+        first = None
+        with contextlib.suppress(SolarisError):
+            first = self._batcher.submit(operation)
+        self._soon(self._send(operation, first))
 
-    def _soon(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _soon(self, work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _send(self, operation: Operation) -> None:
+    async def _send(self, operation: Operation, outcome: Awaitable[Outcome] | None) -> None:
         """Run an operation until it is done: it is the only word of what was spent."""
         delay_s = 0.1
         while True:
             try:
-                await self._batcher.run(operation)
+                await (outcome or self._batcher.submit(operation))
             except SolarisError:
+                outcome = None
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 5.0)
             else:
@@ -329,12 +334,19 @@ class TokenService:
         """Resolve the holds of workers that are gone."""
         while True:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
-            with contextlib.suppress(DatabaseUnavailableError):
-                now = self._clock.now()
-                ids = await asyncio.to_thread(self._reader.expired, now, SWEEP_AT_ONCE)
-                if ids:
-                    logger.warning("holds_expired", extra={"holds": len(ids)})
-                    await self._try_all(Expire(request_id) for request_id in ids)
+            try:
+                await self._sweep_once()
+            except DatabaseUnavailableError:
+                pass
+            except Exception:
+                # Migrations that are not done yet, for one: whatever it is, it may pass.
+                logger.exception("sweep_failed")
+
+    async def _sweep_once(self) -> None:
+        ids = await asyncio.to_thread(self._reader.expired, self._clock.now(), SWEEP_AT_ONCE)
+        if ids:
+            logger.warning("holds_expired", extra={"holds": len(ids)})
+            await self._try_all(Expire(request_id) for request_id in ids)
 
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""
