@@ -2,8 +2,9 @@
 
 Through gunicorn with one worker, as in production. After each round, when everything has come to
 rest, the worker's memory, sockets, tasks and connections are compared with what they were before.
-The first round is the warm-up: what it takes (code, pools, the allocator's arenas) stays, so that
-memory is judged from the second on; the bytes, and all else, from the first.
+The first round is the warm-up: the allocator keeps the arenas that it took, so that resident memory
+is judged from the second on; the bytes, the blocks that Python has in use, and all else, from the
+first.
 """
 
 from __future__ import annotations
@@ -70,11 +71,13 @@ class Rest:
     tasks: dict[str, int]
     # What gunicorn made for callers' connections and has not been freed.
     connections: int
+    # Pieces of memory that Python has in use: resident memory without what the allocator keeps.
+    blocks: int
 
     def __str__(self) -> str:
         return (
             f"{self.sockets} sockets, {sum(self.tasks.values())} tasks, {self.threads} threads,"
-            f" {self.connections} connections in memory"
+            f" {self.connections} connections in memory, {self.blocks:,} blocks in use"
         )
 
 
@@ -85,6 +88,7 @@ class Round:
     peak_bytes: int
     after_bytes: int
     rest: Rest
+    blocks_before: int
     is_at_rest: bool
     server_busy: float
     # None in the first round, which warms up.
@@ -93,7 +97,12 @@ class Round:
     @property
     def is_sound(self) -> bool:
         is_identical = self.outcome.identical == self.outcome.streams
-        return is_identical and self.is_at_rest and self.memory_is_back is not False
+        is_level = self.blocks_ratio <= MEMORY_AIM and self.memory_is_back is not False
+        return is_identical and self.is_at_rest and is_level
+
+    @property
+    def blocks_ratio(self) -> float:
+        return self.rest.blocks / self.blocks_before
 
 
 class Soak:
@@ -106,6 +115,7 @@ class Soak:
         self._worker: psutil.Process = solaris.worker()
         self._stream(WARM_STREAMS)
         self.at_first = self._settled(lambda rest: rest.sockets == 0)
+        self._blocks = self.at_first.blocks
 
     def round(self, *, is_first: bool) -> Round:
         memory, meter = MemoryWatch(self._worker), BusyMeter(self._place.cores)
@@ -114,12 +124,14 @@ class Soak:
         time.sleep(MEMORY_BACK_AFTER_S)
         rest = self._settled(self._is_as_before)
         after_bytes = MemoryWatch(self._worker).idle_bytes
+        blocks_before, self._blocks = self._blocks, rest.blocks
         return Round(
             outcome=outcome,
             before_bytes=memory.idle_bytes,
             peak_bytes=memory.peak_bytes,
             after_bytes=after_bytes,
             rest=rest,
+            blocks_before=blocks_before,
             is_at_rest=self._is_as_before(rest),
             server_busy=busy,
             memory_is_back=None if is_first else after_bytes <= memory.idle_bytes * MEMORY_AIM,
@@ -137,8 +149,9 @@ class Soak:
         return rest
 
     def _is_as_before(self, rest: Rest) -> bool:
-        """Tell whether all but threads is back; a pool keeps those that it has made."""
-        return replace(rest, threads=self.at_first.threads) == self.at_first
+        """Tell whether what is counted by ones is back, but for threads; a pool keeps its own."""
+        first = self.at_first
+        return replace(rest, threads=first.threads, blocks=first.blocks) == first
 
     def _rest(self) -> Rest:
         url = f"http://127.0.0.1:{self._solaris.port}{HELD_PATH}"
@@ -205,6 +218,8 @@ def _report(plan: StreamPlan, cores: Cores, at_first: Rest, rounds: list[Round])
         "peak",
         "after",
         "after ÷ before",
+        "blocks",
+        "after ÷ before",
         "sockets",
         "tasks",
         "connections",
@@ -213,7 +228,10 @@ def _report(plan: StreamPlan, cores: Cores, at_first: Rest, rounds: list[Round])
         "",
     )
     rows = [_row(number, result) for number, result in enumerate(rounds, 1)]
-    footnote = f"memory: at most × {MEMORY_AIM:.2f} from the second round on; the first warms up"
+    footnote = (
+        f"at most × {MEMORY_AIM:.2f}: the blocks that Python has in use after every round, resident"
+        " memory from the second on"
+    )
     return "\n".join([*heading, "", *in_columns(Block(columns, rows)), "", footnote])
 
 
@@ -227,6 +245,8 @@ def _row(number: int, result: Round) -> tuple[str, ...]:
             for size in (result.before_bytes, result.peak_bytes, result.after_bytes)
         ),
         f"{result.after_bytes / result.before_bytes:.3f}",
+        f"{result.rest.blocks:,}",
+        f"{result.blocks_ratio:.3f}",
         f"{result.rest.sockets}",
         f"{sum(result.rest.tasks.values())}",
         f"{result.rest.connections}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections import Counter
 from typing import Any
 
@@ -22,8 +23,13 @@ def create() -> AsgiServer:
 
 
 async def held() -> dict[str, Any]:
-    """Count the tasks by what they run, and connections in memory; the question's are in both."""
+    """Count the tasks by what they run, connections in memory, the question's in both, and the
+    blocks that Python has in use."""
     names = (getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
     gc.collect()
     connections = sum(isinstance(it, ASGIProtocol) for it in gc.get_objects())
-    return {"tasks": dict(Counter(names)), "connections": connections}
+    return {
+        "tasks": dict(Counter(names)),
+        "connections": connections,
+        "blocks": sys.getallocatedblocks(),
+    }

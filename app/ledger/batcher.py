@@ -1,6 +1,8 @@
 """One thread that gathers operations on Postgres into micro-batches.
 
-While one batch commits, the next one gathers, so that a call costs less the more there are.
+While one batch commits, the next one gathers, so that a call costs less the more there are. What
+somebody waits for goes at once; the rest goes with the next, so that a caller's next call does not
+find the thread busy with the end of the last.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from app.utils.exceptions import DatabaseUnavailableError, OverloadedError, Sola
 logger = logging.getLogger("ledger")
 
 MAX_BATCH = 256
+# For so long what nobody waits for waits for company.
+LINGER_S = 0.01
 # Beyond this the database is far behind; callers hear so instead of waiting.
 MAX_WAITING = 8192
 
@@ -30,14 +34,28 @@ Outcome = TypeVar("Outcome")
 class _Waiting(Generic[Operation, Outcome]):
     operation: Operation
     future: asyncio.Future[Outcome]
+    is_urgent: bool
+
+
+def _all_are_urgent(_operation: object) -> bool:
+    return True
 
 
 class LedgerBatcher(Generic[Operation, Outcome]):
     """Operations in, outcomes out; in the order in which they came."""
 
-    def __init__(self, apply: Callable[[Sequence[Operation]], list[Outcome]]) -> None:
+    def __init__(
+        self,
+        apply: Callable[[Sequence[Operation]], list[Outcome]],
+        is_urgent: Callable[[Operation], bool] = _all_are_urgent,
+        linger_s: float = LINGER_S,
+    ) -> None:
         self._apply = apply
+        self._is_urgent = is_urgent
+        self._linger_s = linger_s
         self._waiting: deque[_Waiting[Operation, Outcome]] = deque()
+        # How many of them somebody waits for.
+        self._urgent = 0
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread: threading.Thread | None = None
@@ -71,8 +89,11 @@ class LedgerBatcher(Generic[Operation, Outcome]):
                 self._start()
             if len(self._waiting) >= MAX_WAITING:
                 raise OverloadedError(retry_after_s=1)
-            self._waiting.append(_Waiting(operation, future))
-            self._changed.notify()
+            is_urgent = self._is_urgent(operation)
+            self._waiting.append(_Waiting(operation, future, is_urgent))
+            self._urgent += is_urgent
+            if is_urgent or len(self._waiting) == 1:
+                self._changed.notify()
         return future
 
     def _start(self) -> None:
@@ -91,8 +112,11 @@ class LedgerBatcher(Generic[Operation, Outcome]):
         """Wait for work and take it; nothing, when the thread is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
+            self._changed.wait_for(lambda: self._urgent or self._is_closing, timeout=self._linger_s)
             size = min(len(self._waiting), MAX_BATCH)
-            return [self._waiting.popleft() for _ in range(size)]
+            batch = [self._waiting.popleft() for _ in range(size)]
+            self._urgent -= sum(it.is_urgent for it in batch)
+            return batch
 
     def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome | SolarisError]:
         try:

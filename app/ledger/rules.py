@@ -14,6 +14,8 @@ METRICS = ("tokens", "cost", "requests")
 MODES = ("enforce", "shadow")
 # A budget of this subject is one for each user, team, key or model that has none of its own.
 EVERYBODY = "*"
+# Of so many callers and models together the lines are remembered.
+MAX_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +100,24 @@ def accounts_for(
         ),
         key=lambda account: account.key,
     )
+
+
+class AccountFinder:
+    """`accounts_for`, remembering its answers while budgets and periods are the same."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._budgets: Sequence[Budget] = ()
+        self._known: dict[tuple[Payer, tuple[str, ...]], tuple[Account, ...]] = {}
+
+    def find(
+        self, budgets: Sequence[Budget], payer: Payer, models: tuple[str, ...], at: datetime
+    ) -> tuple[Account, ...]:
+        """``budgets`` must be another list whenever they are others."""
+        if budgets is not self._budgets or len(self._known) >= MAX_KNOWN:
+            self._budgets, self._known = budgets, {}
+        accounts = self._known.get((payer, models))
+        if accounts is None or not all(it.window.start <= at < it.window.end for it in accounts):
+            accounts = tuple(accounts_for(budgets, payer, models, at, self._zone))
+            self._known[payer, models] = accounts
+        return accounts

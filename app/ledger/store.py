@@ -1,4 +1,4 @@
-"""The ledger in Postgres: a batch of operations is one transaction.
+"""The ledger in Postgres: a batch of operations is one transaction, in two round trips.
 
 Rows are locked in the order of their keys, holds before lines: two processes' batches deadlocked
 without it. Only this module knows the ledger's SQL.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from app.config.catalog import Limit
 from app.ledger.book import (
     Book,
+    Checkpoint,
     Entry,
     Hold,
     HoldState,
@@ -31,52 +32,73 @@ from app.ledger.book import (
     Operation,
     Outcome,
     Refused,
+    Reserve,
     Spend,
     keys_of,
 )
 from app.ledger.rules import Budget
 from app.utils.exceptions import DatabaseUnavailableError
 
-_HOLD_COLUMNS = (
-    "request_id, state, model, user_id, team_id, key_id, entries, held, checkpoint, posted,"
-    " is_estimated, expires_at"
-)
+# Prepared once for a connection: planning them again took Postgres longer than running them. The
+# plans are made while the tables are still small, and must hold when they are not.
+PREPARE = """
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+SET plan_cache_mode = force_generic_plan;
 
-LOCK_HOLDS = f"""
-    SELECT {_HOLD_COLUMNS} FROM holds
-    WHERE request_id = ANY(%s) ORDER BY request_id FOR UPDATE
-"""  # noqa: S608  # names only
+PREPARE ledger_lock (text[], json) AS
+WITH locked_holds AS MATERIALIZED (
+    SELECT request_id, state, model, user_id, team_id, key_id, entries, held, checkpoint, posted,
+           is_estimated, expires_at
+    FROM holds WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE
+), locked_lines AS MATERIALIZED (
+    SELECT line.budget_id, line.subject, line.period_start,
+           line.posted, line.pending, line.would_refuse
+    FROM json_to_recordset($2)
+           AS wanted (budget_id bigint, subject text, period_start timestamptz)
+    JOIN budget_lines AS line USING (budget_id, subject, period_start)
+    ORDER BY line.budget_id, line.subject, line.period_start FOR UPDATE OF line
+)
+-- The parts of a UNION ALL run one after the other: holds are locked before lines.
+SELECT row_to_json(locked_holds)::text, NULL, NULL, NULL, NULL, NULL, NULL FROM locked_holds
+UNION ALL
+SELECT NULL, budget_id, subject, period_start, posted, pending, would_refuse FROM locked_lines;
+
+PREPARE ledger_save_lines (json) AS
+UPDATE budget_lines AS line
+SET posted = new.posted, pending = new.pending, would_refuse = new.would_refuse
+FROM json_to_recordset($1) AS new (budget_id bigint, subject text, period_start timestamptz,
+                                   posted bigint, pending bigint, would_refuse bigint)
+WHERE line.budget_id = new.budget_id
+  AND line.subject = new.subject
+  AND line.period_start = new.period_start;
+
+PREPARE ledger_add_holds (json) AS
+INSERT INTO holds (request_id, state, model, user_id, team_id, key_id, entries, held, checkpoint,
+                   posted, is_estimated, expires_at)
+SELECT * FROM json_to_recordset($1) AS new (
+    request_id text, state text, model text, user_id text, team_id text, key_id text,
+    entries jsonb, held jsonb, checkpoint jsonb, posted jsonb, is_estimated boolean,
+    expires_at timestamptz);
+
+PREPARE ledger_save_holds (json) AS
+UPDATE holds
+SET state = new.state, model = new.model, entries = new.entries, held = new.held,
+    checkpoint = new.checkpoint, posted = new.posted, is_estimated = new.is_estimated,
+    expires_at = new.expires_at
+FROM json_to_recordset($1) AS new (
+    request_id text, state text, model text, entries jsonb, held jsonb, checkpoint jsonb,
+    posted jsonb, is_estimated boolean, expires_at timestamptz)
+WHERE holds.request_id = new.request_id
+"""
+LOCK = "BEGIN; EXECUTE ledger_lock (%s, %s)"
+SAVE_LINES = "EXECUTE ledger_save_lines (%s)"
+ADD_HOLDS = "EXECUTE ledger_add_holds (%s)"
+SAVE_HOLDS = "EXECUTE ledger_save_holds (%s)"
+HOLDS_THERE = "SELECT count(*) FROM holds WHERE request_id = ANY (%s)"
 OPEN_LINES = """
     INSERT INTO budget_lines (budget_id, subject, period_start)
     VALUES %s ON CONFLICT DO NOTHING
 """
-LOCK_LINES = """
-    SELECT line.budget_id, line.subject, line.period_start,
-      line.posted, line.pending, line.would_refuse
-    FROM budget_lines AS line JOIN (VALUES %s) AS wanted (budget_id, subject, period_start)
-      ON line.budget_id = wanted.budget_id
-     AND line.subject = wanted.subject
-     AND line.period_start = wanted.period_start
-    ORDER BY line.budget_id, line.subject, line.period_start FOR UPDATE OF line
-"""
-SAVE_LINES = """
-    UPDATE budget_lines AS line
-    SET posted = new.posted, pending = new.pending, would_refuse = new.would_refuse
-    FROM (VALUES %s) AS new (budget_id, subject, period_start, posted, pending, would_refuse)
-    WHERE line.budget_id = new.budget_id
-      AND line.subject = new.subject
-      AND line.period_start = new.period_start
-"""
-SAVE_HOLDS = f"""
-    INSERT INTO holds ({_HOLD_COLUMNS}) VALUES %s
-    ON CONFLICT (request_id) DO UPDATE SET
-      state = excluded.state, model = excluded.model, entries = excluded.entries,
-      held = excluded.held, checkpoint = excluded.checkpoint, posted = excluded.posted,
-      is_estimated = excluded.is_estimated, expires_at = excluded.expires_at
-"""  # noqa: S608  # names only
-HOLDS_THERE = "SELECT count(*) FROM holds WHERE request_id = ANY(%s)"
-# What is known has been locked; any other hold was made by another process meanwhile.
-IF_KNOWN = "WHERE holds.request_id = ANY(%s)"
 EXPIRED = """
     SELECT request_id FROM holds WHERE state = 'pending' AND expires_at < %s
     ORDER BY request_id LIMIT %s
@@ -108,9 +130,6 @@ ADD_BUDGETS = """
 """
 RETRY_AFTER_S = 5.0
 MAX_TRIES = 3
-MAX_OPENED = 10_000
-LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz)"
-SAVE_LINE_TEMPLATE = "(%s::bigint, %s::text, %s::timestamptz, %s::bigint, %s::bigint, %s::bigint)"
 
 
 class _HoldAppearedError(Exception):
@@ -128,8 +147,8 @@ class LedgerStore:
         self._connection: Any = None
         # One transaction at a time on the one connection.
         self._lock = threading.Lock()
-        # Lines that are known to be there, so that they are not opened again for every call.
-        self._opened: set[LineKey] = set()
+        # The lines of holds made here, so that holds and lines can be locked in one trip.
+        self._keys_of_holds: dict[str, list[LineKey]] = {}
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Run the operations in their order, all in one transaction; return their outcomes."""
@@ -140,15 +159,12 @@ class LedgerStore:
 
     def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         with self._cursor() as cursor:
-            known = _lock_holds(cursor, operations)
-            book = Book(holds=dict(known))
-            keys = keys_of(operations, book.holds)
-            self._open_lines(cursor, keys)
-            book.lines = _lock_lines(cursor, keys)
+            book = self._locked(cursor, operations)
+            known = frozenset(book.holds)
             outcomes = [book.run(operation) for operation in operations]
             _require_none_appeared(cursor, operations, outcomes, known)
-            _save(cursor, book, known)
-        self._opened.update(keys)
+            _save_and_commit(cursor, book, known)
+        self._remember(operations, book)
         return outcomes
 
     def expired(self, now: datetime, at_most: int) -> list[str]:
@@ -198,22 +214,46 @@ class LedgerStore:
         with self._cursor() as cursor:
             execute_values(cursor, ADD_BUDGETS, rows)
 
-    def _open_lines(self, cursor: Any, keys: Sequence[LineKey]) -> None:
-        if len(self._opened) > MAX_OPENED:
-            # Every minute brings new ones, of each person; the old are asked for no more.
-            self._opened.clear()
-        if missing := [key for key in keys if key not in self._opened]:
+    def _locked(self, cursor: Any, operations: Sequence[Operation]) -> Book:
+        """Begin a transaction, and lock everything in it that the operations touch."""
+        keys = set(self._expected_keys(operations))
+        while True:
+            book = _lock(cursor, operations, keys)
+            needed = keys_of(operations, book.holds)
+            missing = [key for key in needed if key not in book.lines]
+            if not missing:
+                return book
+            # A new period; or a hold of another process's, whose lines nobody knew here. What is
+            # locked is given up first: the order of locking must hold.
+            cursor.execute("ROLLBACK")
             execute_values(cursor, OPEN_LINES, missing, page_size=len(missing))
+            keys.update(needed)
+
+    def _expected_keys(self, operations: Iterable[Operation]) -> Iterator[LineKey]:
+        for operation in operations:
+            if isinstance(operation, Reserve):
+                yield from (account.key for account in operation.accounts)
+            # A checkpoint changes no line.
+            if not isinstance(operation, Checkpoint):
+                yield from self._keys_of_holds.get(operation.request_id, ())
+
+    def _remember(self, operations: Iterable[Operation], book: Book) -> None:
+        for request_id in {operation.request_id for operation in operations}:
+            hold = book.holds.get(request_id)
+            if hold is not None and hold.state is HoldState.PENDING:
+                self._keys_of_holds[request_id] = [entry.key for entry in hold.entries]
+            else:
+                self._keys_of_holds.pop(request_id, None)
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """One transaction, on a connection that is kept: asking whether it lives costs a trip."""
+        """A connection that is kept: asking whether it lives costs a trip. Every statement is a
+        transaction of its own, unless it begins one."""
         with self._lock:
             try:
                 connection = self._connected()
                 with connection.cursor() as cursor:
                     yield cursor
-                connection.commit()
             except (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError) as fault:
                 self.close()
                 raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
@@ -227,6 +267,9 @@ class LedgerStore:
                 self._connection = self._engine.raw_connection()
             except DBAPIError as fault:
                 raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+            self._connection.driver_connection.autocommit = True
+            with self._connection.cursor() as cursor:
+                cursor.execute(PREPARE)
         return self._connection
 
     def close(self) -> None:
@@ -237,19 +280,21 @@ class LedgerStore:
             connection.close()
 
 
-def _lock_holds(cursor: Any, operations: Iterable[Operation]) -> dict[str, Hold]:
-    ids = sorted({operation.request_id for operation in operations})
-    cursor.execute(LOCK_HOLDS, (ids,))
-    return {row[0]: _hold(row) for row in cursor.fetchall()}
-
-
-def _lock_lines(cursor: Any, keys: Sequence[LineKey]) -> dict[LineKey, Line]:
-    if not keys:
-        return {}
-    rows = execute_values(
-        cursor, LOCK_LINES, keys, template=LINE_TEMPLATE, page_size=len(keys), fetch=True
-    )
-    return {(budget, subject, start): Line(*sums) for budget, subject, start, *sums in rows}
+def _lock(cursor: Any, operations: Iterable[Operation], keys: Iterable[LineKey]) -> Book:
+    ids = list({operation.request_id for operation in operations})
+    wanted = [
+        {"budget_id": budget, "subject": subject, "period_start": start}
+        for budget, subject, start in keys
+    ]
+    cursor.execute(LOCK, (ids, _json(wanted)))
+    book = Book()
+    for hold, budget, subject, start, *sums in cursor.fetchall():
+        if hold is None:
+            book.lines[budget, subject, start] = Line(*sums)
+        else:
+            found = _hold(orjson.loads(hold))
+            book.holds[found.request_id] = found
+    return book
 
 
 def _require_none_appeared(
@@ -271,74 +316,81 @@ def _require_none_appeared(
             raise _HoldAppearedError
 
 
-def _save(cursor: Any, book: Book, known: Collection[str]) -> None:
-    """Save what has changed. Raises: _HoldAppearedError."""
-    if lines := [
-        (*key, line.posted, line.pending, line.would_refuse)
-        for key in book.changed_lines
-        for line in (book.lines[key],)
-    ]:
-        execute_values(cursor, SAVE_LINES, lines, template=SAVE_LINE_TEMPLATE, page_size=len(lines))
+def _save_and_commit(cursor: Any, book: Book, known: Collection[str]) -> None:
+    """Save what has changed, in one trip. Raises: _HoldAppearedError."""
     # In one order everywhere: two processes that insert the same holds wait for each other.
-    if holds := [_row(book.holds[request_id]) for request_id in sorted(book.changed_holds)]:
-        if_known: bytes = cursor.mogrify(IF_KNOWN, (list(known),))
-        query = SAVE_HOLDS.encode() + if_known.replace(b"%", b"%%")
-        execute_values(cursor, query, holds, page_size=len(holds))
-        if cursor.rowcount != len(holds):
-            raise _HoldAppearedError
+    changed = [book.holds[request_id] for request_id in sorted(book.changed_holds)]
+    saving = {
+        SAVE_LINES: [_line_row(book, key) for key in book.changed_lines],
+        SAVE_HOLDS: [_hold_row(hold) for hold in changed if hold.request_id in known],
+        ADD_HOLDS: [_hold_row(hold) for hold in changed if hold.request_id not in known],
+    }
+    statements = [statement for statement, rows in saving.items() if rows]
+    try:
+        # An error undoes what came before it, and the rest is not run.
+        cursor.execute(
+            "; ".join([*statements, "COMMIT"]), [_json(rows) for rows in saving.values() if rows]
+        )
+    except psycopg2.errors.UniqueViolation as fault:
+        raise _HoldAppearedError from fault
 
 
-def _hold(row: Sequence[Any]) -> Hold:
-    """Return the hold of a row of `_HOLD_COLUMNS`."""
-    (request_id, state, model, user, team, key, entries, held, checkpoint, posted, *rest) = row
-    is_estimated, expires_at = rest
+def _line_row(book: Book, key: LineKey) -> dict[str, Any]:
+    budget, subject, start = key
+    line = book.lines[key]
+    return {
+        "budget_id": budget,
+        "subject": subject,
+        "period_start": start,
+        "posted": line.posted,
+        "pending": line.pending,
+        "would_refuse": line.would_refuse,
+    }
+
+
+def _hold(row: Mapping[str, Any]) -> Hold:
+    checkpoint = row["checkpoint"]
     return Hold(
-        request_id,
-        model,
-        user,
-        team,
-        key,
+        row["request_id"],
+        row["model"],
+        row["user_id"],
+        row["team_id"],
+        row["key_id"],
         tuple(
             Entry((budget, subject, datetime.fromisoformat(start)), metric, amount, would_refuse)
-            for budget, subject, start, metric, amount, would_refuse in entries
+            for budget, subject, start, metric, amount, would_refuse in row["entries"]
         ),
-        Spend(*held),
-        expires_at,
-        HoldState(state),
+        Spend(*row["held"]),
+        datetime.fromisoformat(row["expires_at"]),
+        HoldState(row["state"]),
         Spend(*checkpoint) if checkpoint else None,
-        Spend(*posted),
-        is_estimated,
+        Spend(*row["posted"]),
+        row["is_estimated"],
     )
 
 
-def _row(hold: Hold) -> tuple[Any, ...]:
-    entries = [
-        [
-            budget,
-            subject,
-            start.astimezone(UTC).isoformat(),
-            entry.metric,
-            entry.held,
-            entry.would_refuse,
-        ]
-        for entry in hold.entries
-        for budget, subject, start in (entry.key,)
-    ]
-    return (
-        hold.request_id,
-        hold.state.value,
-        hold.model,
-        hold.user_id,
-        hold.team_id,
-        hold.key_id,
-        orjson.dumps(entries).decode(),
-        _json(hold.spend),
-        _json(hold.checkpoint) if hold.checkpoint else None,
-        _json(hold.posted),
-        hold.is_estimated,
-        hold.expires_at,
-    )
+def _hold_row(hold: Hold) -> dict[str, Any]:
+    return {
+        "request_id": hold.request_id,
+        "state": hold.state.value,
+        "model": hold.model,
+        "user_id": hold.user_id,
+        "team_id": hold.team_id,
+        "key_id": hold.key_id,
+        "entries": [
+            [*entry.key, entry.metric, entry.held, entry.would_refuse] for entry in hold.entries
+        ],
+        "held": _amounts(hold.spend),
+        "checkpoint": _amounts(hold.checkpoint) if hold.checkpoint else None,
+        "posted": _amounts(hold.posted),
+        "is_estimated": hold.is_estimated,
+        "expires_at": hold.expires_at,
+    }
 
 
-def _json(spend: Spend) -> str:
-    return orjson.dumps([spend.tokens, spend.cost_micro_usd, spend.requests]).decode()
+def _amounts(spend: Spend) -> list[int]:
+    return [spend.tokens, spend.cost_micro_usd, spend.requests]
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()

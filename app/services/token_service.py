@@ -32,7 +32,7 @@ from app.ledger.book import (
     Settle,
     Spend,
 )
-from app.ledger.rules import Account, Budget, Payer, accounts_for
+from app.ledger.rules import Account, AccountFinder, Budget, Payer
 from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
 from app.ledger.windows import split
@@ -88,12 +88,13 @@ class TokenService:
         ``windows`` budgets by the minute are in Postgres like the others."""
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
+        self._accounts = AccountFinder(self._zone)
         self._hold_lifetime = timedelta(seconds=settings.hold_lifetime_s)
         self._catalog = catalog
         self._store = store
         self._reader = reader
         self._has_defaults = False
-        self._batcher = LedgerBatcher(store.apply)
+        self._batcher = LedgerBatcher(store.apply, is_urgent=_is_waited_for)
         self._clock = clock
         self._windows = windows
         self._slots = slots
@@ -140,9 +141,8 @@ class TokenService:
         Raises: InsufficientQuotaError, TooManyRequestsError; DatabaseUnavailableError.
         """
         now = self._clock.now()
-        accounts = tuple(
-            accounts_for(await self._current_budgets(), payer, self._names(model), now, self._zone)
-        )
+        budgets = await self._current_budgets()
+        accounts = self._accounts.find(budgets, payer, self._names(model), now)
         demand = demand_of(request.needs, model)
         hold = Hold(hold_id, model, request, demand.output_tokens, Spend(0, 0), accounts)
         if allowance is not None:
@@ -351,6 +351,10 @@ class TokenService:
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""
         await asyncio.gather(*map(self._batcher.run, operations), return_exceptions=True)
+
+
+def _is_waited_for(operation: Operation) -> bool:
+    return isinstance(operation, Reserve)
 
 
 def _counted(request: ModelRequest, usage: Usage | None, output_tokens: int) -> Usage:

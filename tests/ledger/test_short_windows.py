@@ -424,11 +424,12 @@ def test_link_gives_each_caller_its_own_answers(url: str) -> None:
     async def run() -> list[object]:
         async with links(url, 1) as (link,):
             await link.run(lambda pipeline: pipeline.set("text", "x"))
-            return await asyncio.gather(
+            answers = await asyncio.gather(
                 link.run(lambda pipeline: (pipeline.get("text"), pipeline.exists("nobody"))),
                 link.run(lambda pipeline: (pipeline.incr("text"), pipeline.get("text"))),
                 link.run(lambda pipeline: pipeline.get("text")),
             )
+            return list(answers)
 
     assert asyncio.run(run()) == [["x", 0], None, ["x"]]
 

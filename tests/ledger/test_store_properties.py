@@ -30,6 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from psycopg2.extensions import connection as PostgresConnection  # noqa: N812  # lower case
+from psycopg2.extensions import cursor as PostgresCursor  # noqa: N812  # lower case
 from sqlalchemy import Engine, create_engine
 
 from app.ledger.book import (
@@ -113,20 +114,27 @@ class BreakableConnection(PostgresConnection):
 
     dies: str | None = None
 
-    def commit(self) -> None:
-        when, self.dies = self.dies, None
-        if when == "after":
-            super().commit()
-        if when:
-            self._die()
-        if when == "after":
-            # libpq would notice at the next statement; the answer to the commit is what is lost.
-            raise psycopg2.OperationalError("server closed the connection unexpectedly")
-        super().commit()
-
-    def _die(self) -> None:
+    def break_down(self) -> None:
         with socket.socket(fileno=os.dup(self.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)
+
+
+class BreakableCursor(PostgresCursor):
+    """Of a `BreakableConnection`."""
+
+    def execute(self, query: Any, parameters: Any = None) -> None:
+        connection = self.connection
+        assert isinstance(connection, BreakableConnection)
+        when = None
+        if str(query).endswith("COMMIT"):
+            when, connection.dies = connection.dies, None
+        if when == "before":
+            connection.break_down()
+        super().execute(query, parameters)
+        if when == "after":
+            connection.break_down()
+            # libpq would notice at the next statement; the answer to the commit is what is lost.
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
 
 
 class Process:
@@ -139,7 +147,9 @@ class Process:
         self.store = LedgerStore(self._engine)
 
     def _connect(self) -> BreakableConnection:
-        self._connection = psycopg2.connect(self._url, connection_factory=BreakableConnection)
+        self._connection = psycopg2.connect(
+            self._url, connection_factory=BreakableConnection, cursor_factory=BreakableCursor
+        )
         return self._connection
 
     def apply_and_die(self, operations: Sequence[Operation], when: str) -> None:

@@ -1,4 +1,4 @@
-"""The thread that gathers operations: their order, and what a failing one does to the others."""
+"""What an operation that fails does to the others of its batch."""
 
 from __future__ import annotations
 
@@ -28,23 +28,6 @@ def use(apply: Callable[[Sequence[str]], list[str]], ask: Callable[[Batcher], Aw
 
 def loud(operations: Sequence[str]) -> list[str]:
     return [operation.upper() for operation in operations]
-
-
-def test_what_is_submitted_goes_before_what_is_run_later() -> None:
-    seen: list[str] = []
-
-    def apply(operations: Sequence[str]) -> list[str]:
-        seen.extend(operations)
-        return list(operations)
-
-    async def ask(batcher: Batcher) -> None:
-        first = batcher.submit("release")
-        await batcher.run("reserve")
-        await first
-
-    use(apply, ask)
-
-    assert seen == ["release", "reserve"]
 
 
 def test_operation_that_can_never_be_done_fails_alone() -> None:
