@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -55,8 +55,10 @@ class Served:
     def ask(self, path: str = CHAT, **changed: Any) -> Reply:
         return self.send(orjson.dumps({**QUESTION, **changed}), path)
 
-    def send(self, body: bytes, path: str = CHAT, **more: str) -> Reply:
-        return self.client.call("POST", path, self._headers(more), body)
+    def send(
+        self, body: bytes, path: str = CHAT, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return self.client.call("POST", path, self._headers(headers or {}), body)
 
     def begin(self, **changed: Any) -> tuple[Exchange, Future[Reply]]:
         body = orjson.dumps({**QUESTION, **changed})
@@ -75,7 +77,7 @@ class Served:
     def _states(self) -> list[BudgetState]:
         return self.budgets.states()
 
-    def _headers(self, more: dict[str, str]) -> list[tuple[str, str]]:
+    def _headers(self, more: Mapping[str, str]) -> list[tuple[str, str]]:
         named = {"Authorization": f"Bearer {self.key}", "X-Solaris-User-Id": "ana", **more}
         return list(named.items())
 

@@ -180,7 +180,7 @@ def test_request_id_of_a_client_rides_on_no_old_hold(
     served.budget("requests", "month", 2)
     ids = {"x-request-id": "mine", "x-litellm-call-id": "mine", "request-id": "mine"}
 
-    replies = [served.send(BODY, **ids) for _ in range(3)]
+    replies = [served.send(BODY, headers=ids) for _ in range(3)]
 
     assert [reply.status for reply in replies] == [200, 200, 402]
     assert len({reply.header("x-request-id") for reply in replies}) == 3
