@@ -40,7 +40,7 @@ from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
 from app.services.token_service import TokenService
 from app.utils.clock import SystemClock
-from app.utils.exceptions import InsufficientQuotaError, SolarisError
+from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -92,7 +92,7 @@ class Services:
 def describe(error: SolarisError, locale: str) -> str:
     """Return the sentence that a person reads about ``error``."""
     values = error.values
-    if isinstance(error, InsufficientQuotaError) and values:
+    if isinstance(error, InsufficientQuotaError | TooManyRequestsError) and values:
         return quota_message(locale, cast("Shortage", values))
     if (detail := getattr(error, "detail", None)) and error.code == "invalid_request_error":
         return message_for(error.code, locale, detail=detail_for(detail, locale, **values))

@@ -50,6 +50,8 @@ class Payer:
     user: str | None
     team: str | None
     key: str | None
+    # A trusted key speaks for many people: what is spent through it is not one caller's.
+    is_key_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Account:
     budget: Budget
     subject: str
     window: Window
+    # Nobody but the caller draws on it, so that its figures are nobody else's.
+    is_own: bool = False
 
     @property
     def key(self) -> tuple[int, str, datetime]:
@@ -84,7 +88,9 @@ def accounts_for(
     chosen: dict[tuple[str, str, str, str], Budget] = {}
     for budget in budgets:
         for subject in subjects[budget.scope]:
-            if budget.subject not in (subject, EVERYBODY):
+            # A group is no model of its own: it is bound where it is named.
+            is_group = budget.scope == "model" and subject != models[0]
+            if budget.subject != subject and (is_group or budget.subject != EVERYBODY):
                 continue
             slot = (budget.scope, subject, budget.metric, budget.period)
             # One of their own stands before the one for everybody.
@@ -92,7 +98,12 @@ def accounts_for(
                 chosen[slot] = budget
     return sorted(
         (
-            Account(budget, subject, window_at(budget.period, at, zone))
+            Account(
+                budget,
+                subject,
+                window_at(budget.period, at, zone),
+                budget.scope == "user" or (budget.scope == "key" and not payer.is_key_shared),
+            )
             for (_, subject, _, _), budget in chosen.items()
         ),
         key=lambda account: account.key,
