@@ -18,7 +18,7 @@ from app.config.messages import message_for
 from app.dialects.base import ErrorFacts
 from app.dialects.registry import dialect_at
 from app.extensions import Services, describe, services_of
-from app.utils.exceptions import RequestTooLargeError, SolarisError
+from app.utils.exceptions import InsufficientQuotaError, RequestTooLargeError, SolarisError
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class ErrorHandlers:
         self._services = services
 
     def solaris_error(self, error: SolarisError) -> Response:
+        if isinstance(error, InsufficientQuotaError):
+            error.status = self._services.settings.budgets.quota_status
         response = _answer(error, describe(error, self._services.settings.locale))
         if error.should_retry is not None:
             response.headers["x-should-retry"] = str(error.should_retry).lower()

@@ -1,66 +1,101 @@
-"""What people read when a budget has no room: whose, what is left, and when it renews."""
+"""What people read when a budget has no room: whose it is, how much, and when it renews.
+
+Figures are written only where the budget is the caller's own.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
+from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TypedDict
 
 from app.config.messages import MAX_MESSAGE_LENGTH
 
 _WHOSE = {
     "pt_BR": {
-        "user": "O seu orçamento {period}",
-        "key": "O orçamento {period} desta chave",
-        "team": "O orçamento {period} da sua equipe",
-        "model": "O orçamento {period} do modelo {subject}",
-        "global": "O orçamento {period} da empresa",
+        "user": "Seu orçamento {metric} para {period}",
+        "key": "O orçamento {metric} desta chave para {period}",
+        "team": "O orçamento {metric} da sua equipe para {period}",
+        "model": "O orçamento {metric} do modelo {subject} para {period}",
+        "global": "O orçamento {metric} da empresa para {period}",
     },
     "en": {
-        "user": "Your budget {period}",
-        "key": "The budget {period} of this key",
-        "team": "Your team's budget {period}",
-        "model": "The budget {period} of the model {subject}",
-        "global": "The company's budget {period}",
+        "user": "Your {metric} budget for {period}",
+        "key": "This key's {metric} budget for {period}",
+        "team": "Your team's {metric} budget for {period}",
+        "model": "The {metric} budget of the model {subject} for {period}",
+        "global": "The company's {metric} budget for {period}",
     },
+}
+_METRICS = {
+    "pt_BR": {"tokens": "de tokens", "requests": "de pedidos", "cost": "em dólares"},
+    "en": {"tokens": "token", "requests": "request", "cost": "dollar"},
 }
 _PERIODS = {
-    "pt_BR": {
-        "minute": "deste minuto",
-        "hour": "desta hora",
-        "day": "de hoje",
-        "week": "desta semana",
-        "month": "deste mês",
-    },
-    "en": {
-        "minute": "for this minute",
-        "hour": "for this hour",
-        "day": "for today",
-        "week": "for this week",
-        "month": "for this month",
-    },
+    "pt_BR": {"hour": "esta hora", "day": "hoje", "week": "esta semana", "month": "este mês"},
+    "en": {"hour": "this hour", "day": "today", "week": "this week", "month": "this month"},
 }
-_OWN = {
-    "pt_BR": "{whose} não basta: de {limit} restam {left}, e este pedido pode usar até {needed}. "
-    "Renova em {renews_at}.",
-    "en": "{whose} is not enough: {left} of {limit} is left, and this request may take up to "
-    "{needed}. It renews on {renews_at}.",
+_SPENT = {
+    "pt_BR": "{whose} acabou: o limite é de {limit}. Renova {moment}.",
+    "en": "{whose} is used up: the limit is {limit}. It renews {moment}.",
+}
+_SHORT = {
+    "pt_BR": "{whose} não basta: ainda há {left} de {limit}, e este pedido pode usar até {needed}. "
+    "Renova {moment}.",
+    "en": "{whose} is not enough: {left} of {limit} left, and this request may take up to "
+    "{needed}. It renews {moment}.",
 }
 _SHARED = {
-    "pt_BR": "{whose} não basta para este pedido. Renova em {renews_at}. Fale com o administrador.",
-    "en": "{whose} is not enough for this request. It renews on {renews_at}. "
-    "Talk to your administrator.",
+    "pt_BR": "{whose} não comporta este pedido. Renova {moment}. Fale com o administrador.",
+    "en": "{whose} does not cover this request. It renews {moment}. Talk to your administrator.",
 }
+
+# Limits by the minute.
+_LIMITS = {
+    "pt_BR": {
+        "user": "do seu limite de {what} por minuto",
+        "key": "do limite desta chave de {what} por minuto",
+        "team": "do limite de {what} por minuto da sua equipe",
+        "model": "do limite de {what} por minuto do modelo {subject}",
+        "global": "do limite de {what} por minuto da empresa",
+    },
+    "en": {
+        "user": "your limit of {what} a minute",
+        "key": "this key's limit of {what} a minute",
+        "team": "your team's limit of {what} a minute",
+        "model": "the limit of {what} a minute of the model {subject}",
+        "global": "the company's limit of {what} a minute",
+    },
+}
+_LIMITED = {
+    "pt_BR": {"tokens": "tokens", "requests": "pedidos", "cost": "gastos"},
+    "en": {"tokens": "tokens", "requests": "requests", "cost": "spending"},
+}
+_WAIT = {
+    "pt_BR": "Este pedido passaria {whose}. Tente de novo em {seconds} s.",
+    "en": "This request would go over {whose}. Try again in {seconds} s.",
+}
+_NEVER = {
+    "pt_BR": "Este pedido, sozinho, já passa {whose}: esperar não ajuda. Encurte-o, peça uma "
+    "resposta menor ou fale com o administrador.",
+    "en": "This request alone is over {whose}: waiting does not help. Shorten it, ask for a "
+    "shorter answer, or talk to your administrator.",
+}
+
 _UNITS = {
-    "pt_BR": {"tokens": "{} tokens", "requests": "{} pedidos", "cost": "US$ {}"},
-    "en": {"tokens": "{} tokens", "requests": "{} requests", "cost": "US${}"},
+    "pt_BR": {"tokens": ("token", "tokens"), "requests": ("pedido", "pedidos")},
+    "en": {"tokens": ("token", "tokens"), "requests": ("request", "requests")},
 }
-_MOMENTS = {"pt_BR": "%d/%m às %H:%M", "en": "%d %b at %H:%M"}
-_CENTS = Decimal("0.01")
+_MONEY = {"pt_BR": "US$ {}", "en": "US${}"}
+# Not by strftime, whose months follow the machine's own language.
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_CENT_MICRO_USD = 10_000
+# Below this, cents would hide what there is.
+_SMALL_MICRO_USD = 10 * _CENT_MICRO_USD
 
 
 class Shortage(TypedDict):
-    """A budget without room for a call; amounts in its metric, ``renews_at`` local."""
+    """A budget without room for a call; amounts in its metric, both moments in the local time."""
 
     is_own: bool
     scope: str
@@ -70,32 +105,79 @@ class Shortage(TypedDict):
     limit: int
     left: int
     needed: int
+    now: datetime
     renews_at: datetime
+    # How long to wait for a limit by the minute.
+    seconds: int
 
 
 def quota_message(locale: str, shortage: Shortage) -> str:
     """Return the sentence for a refusal; its figures only where the budget is the caller's own."""
-    period = _PERIODS[locale][shortage["period"]]
-    whose = _WHOSE[locale][shortage["scope"]].format(period=period, subject=shortage["subject"])
-    texts = _OWN if shortage["is_own"] else _SHARED
-    metric = shortage["metric"]
-    amounts = {
-        "limit": _amount(locale, metric, shortage["limit"]),
-        "left": _amount(locale, metric, shortage["left"]),
-        "needed": _amount(locale, metric, shortage["needed"]),
-    }
-    moment = shortage["renews_at"].strftime(_MOMENTS[locale])
-    sentence = texts[locale].format(whose=whose, renews_at=moment, **amounts)
+    is_short = shortage["period"] == "minute"
+    sentence = _minute(locale, shortage) if is_short else _period(locale, shortage)
     return sentence[:MAX_MESSAGE_LENGTH]
 
 
-def _amount(locale: str, metric: str, value: int) -> str:
+def _period(locale: str, shortage: Shortage) -> str:
+    metric = shortage["metric"]
+    whose = _WHOSE[locale][shortage["scope"]].format(
+        metric=_METRICS[locale][metric],
+        period=_PERIODS[locale][shortage["period"]],
+        subject=shortage["subject"],
+    )
+    own = _SHORT if shortage["left"] > 0 else _SPENT
+    return (own if shortage["is_own"] else _SHARED)[locale].format(
+        whose=whose,
+        limit=_with_unit(locale, metric, shortage["limit"]),
+        # What is left is never said to be more than it is, nor what is needed less.
+        left=_amount(locale, metric, shortage["left"]),
+        needed=_amount(locale, metric, shortage["needed"], ROUND_CEILING),
+        moment=_moment(locale, shortage["now"], shortage["renews_at"]),
+    )
+
+
+def _minute(locale: str, shortage: Shortage) -> str:
+    metric = shortage["metric"]
+    own = _with_unit(locale, metric, shortage["limit"])
+    whose = _LIMITS[locale][shortage["scope"]].format(
+        what=own if shortage["is_own"] else _LIMITED[locale][metric],
+        subject=shortage["subject"],
+    )
+    texts = _NEVER if shortage["needed"] > shortage["limit"] else _WAIT
+    return texts[locale].format(whose=whose, seconds=shortage["seconds"])
+
+
+def _with_unit(locale: str, metric: str, value: int) -> str:
+    amount = _amount(locale, metric, value)
     if metric == "cost":
-        # What is left is never said to be more than it is.
-        dollars = (Decimal(value) / 1_000_000).quantize(_CENTS, ROUND_DOWN)
-        return _UNITS[locale][metric].format(_grouped(locale, f"{dollars:,}"))
-    return _UNITS[locale][metric].format(_grouped(locale, f"{value:,}"))
+        return amount
+    one, many = _UNITS[locale][metric]
+    return f"{amount} {one if value == 1 else many}"
+
+
+def _amount(locale: str, metric: str, value: int, rounding: str = ROUND_FLOOR) -> str:
+    if metric != "cost":
+        return _grouped(locale, f"{value:,}")
+    dollars = Decimal(value) / 1_000_000
+    places = 2 if value >= _SMALL_MICRO_USD or value % _CENT_MICRO_USD == 0 else 4
+    rounded = dollars.quantize(Decimal(1).scaleb(-places), rounding)
+    return _MONEY[locale].format(_grouped(locale, f"{rounded:,}"))
 
 
 def _grouped(locale: str, digits: str) -> str:
     return digits.translate(str.maketrans(",.", ".,")) if locale == "pt_BR" else digits
+
+
+def _moment(locale: str, now: datetime, at: datetime) -> str:
+    """Return a moment to come as people say it, seen from ``now``."""
+    is_portuguese = locale == "pt_BR"
+    time = f"às {at:%H:%M}" if is_portuguese else f"at {at:%H:%M}"
+    if at.date() == now.date():
+        return f"hoje {time}" if is_portuguese else f"today {time}"
+    if at.date() == now.date() + timedelta(days=1):
+        return f"amanhã {time}" if is_portuguese else f"tomorrow {time}"
+    is_this_year = at.year == now.year
+    if is_portuguese:
+        return f"em {at:%d/%m}{'' if is_this_year else f'/{at.year}'} {time}"
+    day = f"{at.day} {_MONTHS[at.month - 1]}"
+    return f"on {day if is_this_year else f'{day} {at.year}'} {time}"

@@ -21,6 +21,8 @@ class ErrorFacts(Protocol):
     def code(self) -> str: ...
 
 
+# Beyond it a number of tokens is junk, and its cost would not fit into the ledger.
+MAX_COUNT = 2**31
 # Of text: few tokens are longer, and most are of four.
 LONG_TOKEN_BYTES = 16
 BYTES_PER_TOKEN = 4
@@ -35,6 +37,11 @@ class Usage:
     output_tokens: int
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether somebody has counted: no prompt is empty, so zeros are no count."""
+        return self.input_tokens > 0
 
     def as_dict(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -143,4 +150,6 @@ class Dialect(ABC):
 def count(mapping: object, key: str) -> int:
     """Return a token count; what is none, such as a text or a negative number, counts as zero."""
     value = mapping.get(key) if isinstance(mapping, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 < value <= MAX_COUNT else 0

@@ -72,10 +72,16 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             self._thread = None
 
     async def run(self, operation: Operation) -> Outcome:
-        """Return the outcome, when it is committed.
+        """Return the outcome, when it is committed. Raises: as `submit`, and its future."""
+        return await self.submit(operation)
 
-        Raises: DatabaseUnavailableError, after which it may or may not have happened: every
-        operation may be sent again.
+    def submit(self, operation: Operation) -> asyncio.Future[Outcome]:
+        """Take an operation, before any that comes after; return its outcome, to be awaited.
+
+        The future raises DatabaseUnavailableError, after which it may or may not have happened:
+        every operation may be sent again.
+
+        Raises: OverloadedError.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         with self._changed:
@@ -88,7 +94,7 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             self._urgent += is_urgent
             if is_urgent or len(self._waiting) == 1:
                 self._changed.notify()
-        return await future
+        return future
 
     def _start(self) -> None:
         self._is_closing = False
@@ -112,19 +118,22 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             self._urgent -= sum(it.is_urgent for it in batch)
             return batch
 
-    def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome] | SolarisError:
+    def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome | SolarisError]:
         try:
-            return self._apply(operations)
+            return list(self._apply(operations))
         except SolarisError as error:
-            return error
+            return [error] * len(operations)
         except Exception:
             # Nobody may wait for ever for a thread that has died.
-            logger.exception("ledger_batch_failed")
-            return DatabaseUnavailableError(retry_after_s=1)
+            logger.exception("ledger_batch_failed", extra={"operations": len(operations)})
+        if len(operations) == 1:
+            return [DatabaseUnavailableError(retry_after_s=1)]
+        # One that can never be done, and is sent again and again, must not fail the others' too.
+        return [outcome for operation in operations for outcome in self._outcomes([operation])]
 
 
 def _tell(
-    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: list[Outcome] | SolarisError
+    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: Sequence[Outcome | SolarisError]
 ) -> None:
     """Wake those who wait, each loop once: a call into a loop costs more than a result."""
     loop = batch[0].future.get_loop()
@@ -134,12 +143,12 @@ def _tell(
 
 
 def _resolve(
-    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: list[Outcome] | SolarisError
+    batch: Sequence[_Waiting[Operation, Outcome]], outcomes: Sequence[Outcome | SolarisError]
 ) -> None:
-    for index, waiting in enumerate(batch):
+    for waiting, outcome in zip(batch, outcomes, strict=True):
         if waiting.future.done():
             continue
-        if isinstance(outcomes, SolarisError):
-            waiting.future.set_exception(outcomes)
+        if isinstance(outcome, SolarisError):
+            waiting.future.set_exception(outcome)
         else:
-            waiting.future.set_result(outcomes[index])
+            waiting.future.set_result(outcome)

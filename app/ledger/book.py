@@ -8,7 +8,7 @@ provider did bill that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
@@ -17,6 +17,9 @@ from app.utils.helpers import TOKENS_PER_PRICE
 
 LineKey = tuple[int, str, datetime]
 
+# More than any call takes, in any metric. What a client's numbers make beyond it would not fit into
+# a line, and one line that cannot be saved fails a whole batch of others' calls.
+MOST = 2**40
 # Fewer tokens than this are no answer; `/v1/responses` takes no lower limit either.
 LEAST_OUTPUT_TOKENS = 16
 
@@ -118,7 +121,7 @@ class Demand:
     def spend(self, output_tokens: int) -> Spend:
         output = output_tokens * self.choices
         cost = self.input_tokens * self.input_price + output * self.output_price
-        return Spend(self.input_tokens + output, -(-cost // TOKENS_PER_PRICE))
+        return Spend(min(MOST, self.input_tokens + output), min(MOST, -(-cost // TOKENS_PER_PRICE)))
 
     def affordable_output(self, metric: str, left: int) -> int:
         """Return for how many output tokens a choice ``left`` is enough; may be negative."""
@@ -182,11 +185,22 @@ Operation = Reserve | Settle | Release | Checkpoint | Expire
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What one of the caller's own budgets had left before the call; less than nothing, where
+    more was spent than was held."""
+
+    account: Account
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Granted:
     """``would_refuse``: the shadow budgets that have no room."""
 
     output_tokens: int
     would_refuse: tuple[Account, ...] = ()
+    # Beside the judgement: unknown where a hold is asked for again.
+    standings: tuple[Standing, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,7 @@ class Refused:
     account: Account
     left: int
     needed: int
+    standings: tuple[Standing, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +265,12 @@ class Book:
         spend = wish.demand.spend(output)
         short = [it for it in wish.accounts if spend.of(it.budget.metric) > self.left(it)]
         enforced = [account for account in short if account.budget.is_enforced]
+        standings = tuple(Standing(it, self.left(it)) for it in wish.accounts if it.is_own)
         if enforced:
             account = max(enforced, key=lambda it: it.window.end)
-            return self._refused(account, spend, known)
+            return replace(self._refused(account, spend, known), standings=standings)
         self._hold(wish, spend, short)
-        return Granted(output, tuple(short))
+        return Granted(output, tuple(short), standings)
 
     def _affordable(self, wish: Reserve) -> int:
         if not wish.demand.is_flexible:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from app.config.catalog import Limit
 from app.ledger.periods import Window, window_at
 
 SCOPES = ("global", "team", "user", "key", "model")
@@ -35,6 +36,13 @@ class Budget:
         return self.mode == "enforce"
 
 
+def place_of(limit: Limit) -> tuple[str, str]:
+    """Return the scope and the subject of a budget that the configuration sets."""
+    if limit.each:
+        return limit.each, EVERYBODY
+    return ("model", limit.model) if limit.model else ("global", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Payer:
     """Whom a call is charged to, in every scope; None where there is nobody."""
@@ -42,6 +50,8 @@ class Payer:
     user: str | None
     team: str | None
     key: str | None
+    # A trusted key speaks for many people: what is spent through it is not one caller's.
+    is_key_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class Account:
     budget: Budget
     subject: str
     window: Window
+    # Nobody but the caller draws on it, so that its figures are nobody else's.
+    is_own: bool = False
 
     @property
     def key(self) -> tuple[int, str, datetime]:
@@ -76,7 +88,9 @@ def accounts_for(
     chosen: dict[tuple[str, str, str, str], Budget] = {}
     for budget in budgets:
         for subject in subjects[budget.scope]:
-            if budget.subject not in (subject, EVERYBODY):
+            # A group is no model of its own: it is bound where it is named.
+            is_group = budget.scope == "model" and subject != models[0]
+            if budget.subject != subject and (is_group or budget.subject != EVERYBODY):
                 continue
             slot = (budget.scope, subject, budget.metric, budget.period)
             # One of their own stands before the one for everybody.
@@ -84,7 +98,12 @@ def accounts_for(
                 chosen[slot] = budget
     return sorted(
         (
-            Account(budget, subject, window_at(budget.period, at, zone))
+            Account(
+                budget,
+                subject,
+                window_at(budget.period, at, zone),
+                budget.scope == "user" or (budget.scope == "key" and not payer.is_key_shared),
+            )
             for (_, subject, _, _), budget in chosen.items()
         ),
         key=lambda account: account.key,

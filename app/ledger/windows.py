@@ -78,12 +78,13 @@ class OwnWindows:
             self._ends[account.key] = account.window.end
         parts = tuple(self._part(account) for account in wish.accounts)
         whole = {account.key: account for account in wish.accounts}
-        outcome = self._book.run(replace(wish, accounts=parts))
-        if isinstance(outcome, Refused):
-            return replace(outcome, account=whole[outcome.account.key])
         # Nothing else comes: holds that are resolved are forgotten at once.
-        granted = cast("Granted", outcome)
-        return replace(granted, would_refuse=tuple(whole[it.key] for it in granted.would_refuse))
+        outcome = cast("Granted | Refused", self._book.run(replace(wish, accounts=parts)))
+        standings = tuple(replace(it, account=whole[it.account.key]) for it in outcome.standings)
+        if isinstance(outcome, Refused):
+            return replace(outcome, account=whole[outcome.account.key], standings=standings)
+        shadows = tuple(whole[it.key] for it in outcome.would_refuse)
+        return replace(outcome, would_refuse=shadows, standings=standings)
 
     def settle(self, hold_id: str, spend: Spend) -> None:
         self._book.run(Settle(hold_id, spend))

@@ -12,9 +12,11 @@ from app.dialects.base import Dialect
 from app.dialects.openai_chat import CHAT, COMPLETIONS
 from app.dialects.openai_embeddings import EMBEDDINGS
 from app.dialects.openai_responses import RESPONSES
-from app.extensions import catalog, litellm
+from app.extensions import catalog, litellm, people, tokens
+from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.routes.access import current_caller, requires_key
+from app.routes.limit_headers import limit_headers
 from app.services.answer_stream import AnswerStream
 from app.services.call import CompletionMetadata
 from app.serving.body import stream_body
@@ -87,18 +89,29 @@ def name_request_for_anthropic(response: Response) -> Response:
     return response
 
 
+@proxy_bp.after_app_request
+def say_what_is_left(response: Response) -> Response:
+    """Tell how the caller's own budgets stand, also on refusals and failures."""
+    if "allowance" in g and (rests := tokens.rests(g.allowance)):
+        is_anthropic = request.path.startswith(MESSAGES.path)
+        response.headers.extend(limit_headers(rests, is_anthropic=is_anthropic))
+    return response
+
+
 async def _call_model(dialect: Dialect) -> Response:
     """Parse, ask, answer: the way of every call to a model."""
     asked = dialect.parse(request.get_data(cache=False))
-    caller = current_caller().named_in_body(asked.user)
+    caller = await people.meet(current_caller().named_in_body(asked.user))
     sent = {name: request.headers.get(name) for name in dialect.passed_headers}
+    g.allowance = Allowance()
     answer, status, metadata = await litellm.call(
         asked,
         request_id=g.request_id,
         user=caller.subject,
-        payer=Payer(caller.user_id, caller.team, caller.key_name),
+        payer=Payer(caller.user_id, caller.team, caller.key_name, is_key_shared=caller.trusted),
         allowed_models=caller.allowed_models,
         headers={name: value for name, value in sent.items() if value},
+        allowance=g.allowance,
     )
     return _answer(answer, status, metadata)
 

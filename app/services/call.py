@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from app.dialects.base import ModelRequest, Usage
+from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream
 from app.services.fallback import Step
@@ -41,6 +42,8 @@ class Call:
     started_at_s: float
     headers: Mapping[str, str]
     payer: Payer
+    # What the caller is told of their own budgets.
+    allowance: Allowance = field(default_factory=Allowance)
     path: list[Step] = field(default_factory=list)
 
     @property

@@ -21,6 +21,7 @@ from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
 from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
+from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
@@ -134,12 +135,14 @@ class LiteLLMService:
         payer: Payer = NOBODY,
         allowed_models: frozenset[str] | None = None,
         headers: Mapping[str, str] | None = None,
+        allowance: Allowance | None = None,
     ) -> Answer:
         """Send a request to the first model of its chain that answers; return (body, status,
         metadata). A streamed body is an AnswerStream, whose metadata are complete when it ends.
 
         ``user`` goes on as a pseudonym, ``headers`` as they are. What it may cost is held against
-        the budgets of ``payer`` before each attempt.
+        the budgets of ``payer`` before each attempt; ``allowance`` takes note of how those of
+        their own stand, whatever comes of the call.
 
         Raises: ModelNotFoundError, ModelNotAllowedError, InsufficientQuotaError,
         TooManyRequestsError, DatabaseUnavailableError, UpstreamRejectedError (the caller's own
@@ -147,7 +150,15 @@ class LiteLLMService:
         RateLimitedError, LiteLLMError.
         """
         chain = candidates(self._catalog, request, allowed_models)
-        call = Call(request_id, request, user, self._clock.steady_s(), headers or {}, payer)
+        call = Call(
+            request_id,
+            request,
+            user,
+            self._clock.steady_s(),
+            headers or {},
+            payer,
+            allowance or Allowance(),
+        )
         deadline = Deadline(self._timeout_s)
         self._metrics.total_requests += 1
         slot: Slot | None = None
@@ -212,7 +223,9 @@ class LiteLLMService:
     async def _attempt(self, call: Call, model: Model, deadline: Deadline) -> Opened:
         """Hold what the attempt may cost, then ask; give back what is surely not billed."""
         self._note_fallback(call, model)
-        hold = await self._tokens.reserve(call.attempt_id, call.request, model, call.payer)
+        hold = await self._tokens.reserve(
+            call.attempt_id, call.request, model, call.payer, call.allowance
+        )
         try:
             answer, body = await self._ask(call, hold, deadline)
         except BaseException as error:
@@ -310,7 +323,7 @@ class LiteLLMService:
         """Post a complete answer. LiteLLM reports the full price of one from its cache."""
         if metadata["cache_hit"]:
             self._tokens.settle(hold, FREE)
-        elif usage is not None:
+        elif usage is not None and usage.is_known:
             self._tokens.settle(hold, usage)
         else:
             self._tokens.settle_unknown(hold)
@@ -337,10 +350,11 @@ class LiteLLMService:
         stream: AnswerStream,
     ) -> None:
         self._tokens.leave(slot)
-        if stream.is_complete and (stream.usage is not None or metadata["cache_hit"]):
-            self._settle(hold, metadata, stream.usage)
+        usage = stream.usage if stream.usage is not None and stream.usage.is_known else None
+        if metadata["cache_hit"] or (stream.is_complete and usage is not None):
+            self._settle(hold, metadata, usage)
         else:
-            self._tokens.settle_received(hold, stream.usage, stream.received_tokens)
+            self._tokens.settle_received(hold, usage, stream.received_tokens)
         if stream.is_complete:
             self._succeeded(call, metadata, stream.usage)
             return
@@ -440,11 +454,13 @@ def _may_be_billed(error: BaseException) -> bool:
     """Tell whether a provider may have worked for an attempt that gave us nothing.
 
     A refusal with a status is not billed; nor is what was never sent. A silence, a broken
-    connection, junk, and a caller who left may be.
+    connection, junk, and a caller who left may be. Of a provider's silence LiteLLM says 408.
     """
     if isinstance(error, LiteLLMUnreachableError | InvalidRequestError):
         return False
-    return not isinstance(error, SolarisError) or error.upstream_status is None
+    if not isinstance(error, SolarisError):
+        return True
+    return error.upstream_status in (None, HTTPStatus.REQUEST_TIMEOUT)
 
 
 async def _whole(answer: UpstreamAnswer) -> dict[str, Any]:

@@ -5,23 +5,26 @@ Figures only of budgets that are the caller's own: a team's or the company's are
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from app.config.quota_messages import Shortage
 from app.ledger.book import Refused
-from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
+from app.utils.exceptions import (
+    AboveLimitError,
+    InsufficientQuotaError,
+    SolarisError,
+    TooManyRequestsError,
+)
 
-_OWN_SCOPES = ("user", "key")
 
-
-def refusal(refused: Refused, now: datetime, zone: ZoneInfo, quota_status: int) -> SolarisError:
+def refusal(refused: Refused, now: datetime, zone: ZoneInfo) -> SolarisError:
     """Return the error for a call that has no room."""
     budget, window = refused.account.budget, refused.account.window
-    if budget.period == "minute":
-        return TooManyRequestsError(retry_after_s=max(1.0, (window.end - now).total_seconds()))
-    return InsufficientQuotaError(
-        status=quota_status,
-        is_own=budget.scope in _OWN_SCOPES,
+    left_s = max(1.0, (window.end - now).total_seconds())
+    shortage = Shortage(
+        is_own=refused.account.is_own,
         scope=budget.scope,
         subject=refused.account.subject,
         metric=budget.metric,
@@ -29,5 +32,12 @@ def refusal(refused: Refused, now: datetime, zone: ZoneInfo, quota_status: int) 
         limit=budget.limit,
         left=max(0, refused.left),
         needed=refused.needed,
+        now=now.astimezone(zone),
         renews_at=window.end.astimezone(zone),
+        seconds=math.ceil(left_s),
     )
+    if budget.period != "minute":
+        return InsufficientQuotaError(**shortage)
+    if refused.needed > budget.limit:
+        return AboveLimitError(**shortage)
+    return TooManyRequestsError(retry_after_s=left_s, **shortage)

@@ -79,14 +79,19 @@ class RedisLink:
         None when Redis is away, and when it refuses one of them. After None they may have been
         run all the same.
         """
-        if self.is_away:
-            return None
+        return await self.submit(commands)
+
+    def submit(self, commands: Commands) -> asyncio.Future[Answers | None]:
+        """Put ``commands`` before any that come after; return what `run` does, to be awaited."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(commands, loop.create_future(), loop.time() + PATIENCE_S)
+        if self.is_away:
+            waiting.answers.set_result(None)
+            return waiting.answers
         self._waiting.append(waiting)
         if self._sender is None:
             self._sender = loop.create_task(self._send_all(), name="redis")
-        return await waiting.answers
+        return waiting.answers
 
     async def _send_all(self) -> None:
         try:

@@ -7,16 +7,28 @@ The keys of one call are taken together, so this is not for a Redis Cluster.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from redis.asyncio.client import Pipeline
 
-from app.ledger.book import LEAST_OUTPUT_TOKENS, Demand, Entry, Granted, Refused, Reserve, Spend
+from app.ledger.book import (
+    LEAST_OUTPUT_TOKENS,
+    NOTHING,
+    Demand,
+    Entry,
+    Granted,
+    Refused,
+    Reserve,
+    Spend,
+    Standing,
+)
 from app.ledger.rules import Account
 from app.ledger.windows import OwnWindows, entries_of, rate_of
-from app.services.redis_link import Commands, RedisLink
+from app.services.redis_link import Answers, Commands, RedisLink
 from app.utils.clock import Clock
 
 PREFIX = "solaris:window:"
@@ -26,11 +38,11 @@ CLOCKS_DIFFER_S = 10.0
 # The rules of `Book._reserve`. One key a window, which holds posted + pending.
 # ARGV: output tokens, 1 if they may be cut, the least they may be cut to; then for each window:
 # limit, 1 if enforced, base, per output, scale, milliseconds to live.
-# Returns {1, output tokens, the shadow windows without room …}, else {0, which window, its rest,
-# what was needed}.
+# Returns {1, what each window had left, output tokens, the shadow windows without room …}, else
+# {0, what each has left, which window has no room, what was needed}.
 TAKE = """
 local output, least = tonumber(ARGV[1]), tonumber(ARGV[3])
-local windows = {}
+local windows, rests = {}, {}
 for i, key in ipairs(KEYS) do
   local at = 3 + (i - 1) * 6
   windows[i] = {
@@ -41,6 +53,7 @@ for i, key in ipairs(KEYS) do
     scale = tonumber(ARGV[at + 5]),
     life_ms = ARGV[at + 6],
   }
+  rests[i] = windows[i].left
 end
 if ARGV[2] == '1' then
   for _, it in ipairs(windows) do
@@ -50,11 +63,11 @@ if ARGV[2] == '1' then
   end
   output = math.max(output, least)
 end
-local answer = {1, output}
+local answer = {1, rests, output}
 for i, it in ipairs(windows) do
   it.amount = math.ceil((it.base + output * it.per_output) / it.scale)
   if it.amount > it.left then
-    if it.is_enforced then return {0, i, it.left, it.amount} end
+    if it.is_enforced then return {0, rests, i, it.amount} end
     table.insert(answer, i)
   end
 end
@@ -88,6 +101,7 @@ class Taken:
     entries: tuple[Entry, ...]
     # In Redis; else in this worker's own.
     is_shared: bool
+    standings: tuple[Standing, ...] = field(default=(), compare=False)
 
 
 class ShortWindows:
@@ -111,30 +125,43 @@ class ShortWindows:
             return outcome
         entries = entries_of(wish.accounts, wish.demand.spend(outcome.output_tokens))
         return Taken(
-            wish.request_id, outcome.output_tokens, outcome.would_refuse, entries, is_shared
+            wish.request_id,
+            outcome.output_tokens,
+            outcome.would_refuse,
+            entries,
+            is_shared,
+            outcome.standings,
         )
 
-    async def settle(self, taken: Taken, spend: Spend) -> None:
-        """Put what a call really took in the place of what it held."""
+    def settle(self, taken: Taken, spend: Spend) -> asyncio.Future[Answers | None]:
+        """Put what a call really took in the place of what it held, before anything else is taken;
+        return when that is done, to be awaited or not."""
         if taken.is_shared:
-            await self._correct(taken.entries, spend)
-        else:
-            self._own.settle(taken.hold_id, spend)
+            return self._correct(taken.entries, spend)
+        self._own.settle(taken.hold_id, spend)
+        return _done()
 
-    async def give_back(self, taken: Taken) -> None:
+    def give_back(self, taken: Taken) -> asyncio.Future[Answers | None]:
         if taken.is_shared:
-            await self._correct(taken.entries, Spend(0, 0, 0))
-        else:
-            self._own.release(taken.hold_id)
+            return self._correct(taken.entries, NOTHING)
+        self._own.release(taken.hold_id)
+        return _done()
 
-    async def _correct(self, entries: Sequence[Entry], spend: Spend) -> None:
+    def _correct(self, entries: Sequence[Entry], spend: Spend) -> asyncio.Future[Answers | None]:
         # Redis away: it stays as it was held, and the minute is soon over.
         changes = {_key(it): spend.of(it.metric) - it.held for it in entries}
         changed = {key: change for key, change in changes.items() if change}
-        if changed:
-            await self._link.run(
-                lambda pipeline: pipeline.eval(CORRECT, len(changed), *changed, *changed.values())
-            )
+        if not changed:
+            return _done()
+        return self._link.submit(
+            lambda pipeline: pipeline.eval(CORRECT, len(changed), *changed, *changed.values())
+        )
+
+
+def _done() -> asyncio.Future[Answers | None]:
+    future: asyncio.Future[Answers | None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
 
 
 def _take(wish: Reserve, now: datetime) -> Commands:
@@ -164,12 +191,14 @@ def _terms(account: Account, demand: Demand, now: datetime) -> list[int]:
     ]
 
 
-def _outcome(wish: Reserve, answer: list[int]) -> Granted | Refused:
-    is_granted, first, *rest = answer
+def _outcome(wish: Reserve, answer: Sequence[Any]) -> Granted | Refused:
+    is_granted, rests, first, *others = answer
+    lefts = zip(wish.accounts, rests, strict=True)
+    standings = tuple(Standing(account, left) for account, left in lefts if account.is_own)
     if is_granted:
-        return Granted(first, tuple(wish.accounts[number - 1] for number in rest))
-    left, needed = rest
-    return Refused(wish.accounts[first - 1], left, needed)
+        shadows = tuple(wish.accounts[number - 1] for number in others)
+        return Granted(first, shadows, standings)
+    return Refused(wish.accounts[first - 1], rests[first - 1], others[0], standings)
 
 
 def _key(entry: Entry) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from app.config.catalog import Catalog, Model
 from app.config.settings import BudgetSettings
 from app.dialects.base import ModelRequest, Usage
+from app.ledger.allowance import Allowance, Rest
 from app.ledger.batcher import LedgerBatcher
 from app.ledger.book import (
+    NOTHING,
     Checkpoint,
     Expire,
     Granted,
@@ -66,6 +68,7 @@ class Hold:
     would_refuse: tuple[Account, ...] = ()
     # What it has in Redis's windows; None without them.
     windows: Taken | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 class TokenService:
@@ -99,7 +102,7 @@ class TokenService:
         self._budgets_at_s = float("-inf")
         self._budgets_lock = asyncio.Lock()
         self._held: set[Hold] = set()
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -125,9 +128,15 @@ class TokenService:
         await asyncio.to_thread(self._reader.close)
 
     async def reserve(
-        self, hold_id: str, request: ModelRequest, model: Model, payer: Payer
+        self,
+        hold_id: str,
+        request: ModelRequest,
+        model: Model,
+        payer: Payer,
+        allowance: Allowance | None = None,
     ) -> Hold:
-        """Hold what ``model`` may take to answer, on every budget that applies or on none.
+        """Hold what ``model`` may take to answer, on every budget that applies or on none;
+        ``allowance`` takes note of what the caller's own have left.
 
         Raises: InsufficientQuotaError, TooManyRequestsError; DatabaseUnavailableError.
         """
@@ -136,6 +145,8 @@ class TokenService:
         accounts = self._accounts.find(budgets, payer, self._names(model), now)
         demand = demand_of(request.needs, model)
         hold = Hold(hold_id, model, request, demand.output_tokens, Spend(0, 0), accounts)
+        if allowance is not None:
+            hold.allowance = allowance
         if not accounts or request.needs.is_free:
             return hold
         expires_at = now + self._hold_lifetime
@@ -152,12 +163,14 @@ class TokenService:
                 self._first_checkpoint(request, model),
             )
         )
+        if isinstance(outcome, Granted | Refused):
+            hold.allowance.standings, hold.allowance.taken = outcome.standings, NOTHING
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now, self._zone, self._settings.quota_status)
+            raise refusal(outcome, now, self._zone)
         if not isinstance(outcome, Granted):
             raise DatabaseUnavailableError(retry_after_s=1)
         hold.output_tokens = outcome.output_tokens
-        hold.spend = demand.spend(outcome.output_tokens)
+        hold.spend = hold.allowance.taken = demand.spend(outcome.output_tokens)
         hold.would_refuse = outcome.would_refuse
         self._held.add(hold)
         return hold
@@ -174,6 +187,10 @@ class TokenService:
     def leave(self, slot: Slot | None) -> None:
         if self._slots is not None:
             self._slots.leave(slot)
+
+    def rests(self, allowance: Allowance) -> list[Rest]:
+        """Return how the budgets of a call's own stand, the tightest of each metric."""
+        return allowance.rests(self._clock.now())
 
     def settle(self, hold: Hold, usage: Usage, *, is_estimated: bool = False) -> None:
         """Post what a call took, soon; the answer need not wait for it."""
@@ -192,12 +209,11 @@ class TokenService:
         """Return what keeps the checkpoint of a stream ahead; ``usage`` is what it has said."""
 
         async def commit(output_tokens: int) -> None:
-            # No provider writes more than it was asked for.
-            most = hold.output_tokens * hold.request.needs.choices
-            counted = _counted(hold.request, usage(), min(output_tokens, most))
+            counted = _counted(hold.request, usage(), output_tokens)
             await self._checkpoint(hold, _spend(hold.model, counted))
 
-        return WriteAhead(commit, self._clock.steady_s) if hold in self._held else None
+        most = hold.output_tokens * hold.request.needs.choices
+        return WriteAhead(commit, self._clock.steady_s, most) if hold in self._held else None
 
     def release(self, hold: Hold) -> None:
         """Give everything back: nothing was sent, or nothing is billed."""
@@ -254,7 +270,10 @@ class TokenService:
                 self._soon(self._windows.give_back(taken))
         if isinstance(outcome, Granted):
             shadows = taken.would_refuse + outcome.would_refuse
-            return replace(outcome, would_refuse=shadows), taken
+            standings = taken.standings + outcome.standings
+            return replace(outcome, would_refuse=shadows, standings=standings), taken
+        if isinstance(outcome, Refused):
+            return replace(outcome, standings=taken.standings + outcome.standings), None
         return outcome, None
 
     async def _take(self, wish: Reserve) -> Outcome:
@@ -268,6 +287,7 @@ class TokenService:
     def _resolve(self, hold: Hold, operation: Operation) -> None:
         if hold in self._held:
             self._held.discard(hold)
+            hold.allowance.taken = operation.spend if isinstance(operation, Settle) else NOTHING
             self._send_soon(operation)
             if self._windows is not None and hold.windows is not None:
                 self._soon(
@@ -277,20 +297,26 @@ class TokenService:
                 )
 
     def _send_soon(self, operation: Operation) -> None:
-        self._soon(self._send(operation))
+        """Send an operation before any that comes after: a fallback needs the room of the attempt
+        that failed."""
+        first = None
+        with contextlib.suppress(SolarisError):
+            first = self._batcher.submit(operation)
+        self._soon(self._send(operation, first))
 
-    def _soon(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _soon(self, work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _send(self, operation: Operation) -> None:
+    async def _send(self, operation: Operation, outcome: Awaitable[Outcome] | None) -> None:
         """Run an operation until it is done: it is the only word of what was spent."""
         delay_s = 0.1
         while True:
             try:
-                await self._batcher.run(operation)
+                await (outcome or self._batcher.submit(operation))
             except SolarisError:
+                outcome = None
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 5.0)
             else:
@@ -308,12 +334,19 @@ class TokenService:
         """Resolve the holds of workers that are gone."""
         while True:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
-            with contextlib.suppress(DatabaseUnavailableError):
-                now = self._clock.now()
-                ids = await asyncio.to_thread(self._reader.expired, now, SWEEP_AT_ONCE)
-                if ids:
-                    logger.warning("holds_expired", extra={"holds": len(ids)})
-                    await self._try_all(Expire(request_id) for request_id in ids)
+            try:
+                await self._sweep_once()
+            except DatabaseUnavailableError:
+                pass
+            except Exception:
+                # Migrations that are not done yet, for one: whatever it is, it may pass.
+                logger.exception("sweep_failed")
+
+    async def _sweep_once(self) -> None:
+        ids = await asyncio.to_thread(self._reader.expired, self._clock.now(), SWEEP_AT_ONCE)
+        if ids:
+            logger.warning("holds_expired", extra={"holds": len(ids)})
+            await self._try_all(Expire(request_id) for request_id in ids)
 
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""

@@ -41,6 +41,9 @@ _INTERNAL = re.compile(
 
 def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisError:
     """Return our error for an answer of LiteLLM that is not a success."""
+    # LiteLLM can be told to answer it with a 429 or a 400.
+    if 400 <= status < 500 and _field(body, "type") == "budget_exceeded":
+        return InsufficientQuotaError()
     if status == 429:
         return RateLimitedError(retry_after_s=_retry_after_s(headers))
     if status in (408, 504):
@@ -51,8 +54,6 @@ def error_for(status: int, headers: Mapping[str, str], body: Any) -> SolarisErro
 
 
 def _refusal(status: int, body: Any) -> SolarisError:
-    if status == 422 and _field(body, "type") == "budget_exceeded":
-        return InsufficientQuotaError()
     if _is_misconfiguration(status, body):
         return UpstreamMisconfiguredError()
     return UpstreamRejectedError(_safe_reason(_field(body, "message")), param=_param(body))

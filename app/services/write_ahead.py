@@ -8,6 +8,7 @@ for only where the answer has overtaken it.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 # What the reservation itself covers of the answer, and the least that a checkpoint is ahead.
@@ -19,11 +20,16 @@ Commit = Callable[[int], Awaitable[None]]
 
 
 class WriteAhead:
-    """One stream's; ``commit`` makes a checkpoint of so many output tokens durable."""
+    """One stream's; ``commit`` makes a checkpoint of so many output tokens durable.
 
-    def __init__(self, commit: Commit, now_s: Callable[[], float]) -> None:
+    ``most`` is what was asked for: no checkpoint is above it, unless the answer is. By events an
+    answer may be counted a little long, so only what is an allowance longer counts as that.
+    """
+
+    def __init__(self, commit: Commit, now_s: Callable[[], float], most: int = sys.maxsize) -> None:
         self._commit = commit
         self._now_s = now_s
+        self._most = most
         self._covered = ALLOWANCE_TOKENS
         self._asked: asyncio.Future[None] | None = None
         self._last_tokens = 0
@@ -40,13 +46,17 @@ class WriteAhead:
 
     def _ask(self, received_tokens: int) -> asyncio.Future[None]:
         allowance = max(ALLOWANCE_TOKENS, self._in_the_last_second(received_tokens))
-        covering = received_tokens + allowance
-        self._asked = asyncio.ensure_future(self._advance(covering))
+        checkpoint = covering = received_tokens + allowance
         self.due = covering - allowance // PART_LEFT
+        tolerated = self._most + ALLOWANCE_TOKENS
+        if received_tokens <= tolerated and covering >= self._most:
+            checkpoint, covering = self._most, tolerated
+            self.due = tolerated + 1
+        self._asked = asyncio.ensure_future(self._advance(checkpoint, covering))
         return self._asked
 
-    async def _advance(self, covering: int) -> None:
-        await self._commit(covering)
+    async def _advance(self, checkpoint: int, covering: int) -> None:
+        await self._commit(checkpoint)
         self._covered = covering
         self._asked = None
 

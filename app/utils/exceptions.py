@@ -12,6 +12,7 @@ SolarisError
 ├── InsufficientQuotaError                402  a budget is spent; retrying will not help
 ├── RateLimitedError                      429  retrying will help
 │   └── TooManyRequestsError              429  a limit of our own, by the minute
+│       ├── AboveLimitError               429  larger than the limit itself: waiting is pointless
 │       └── TooManyCallsError             429  one person's calls at once
 ├── ServiceUnavailableError               503
 │   ├── OverloadedError                   503  every slot of this worker is taken
@@ -130,9 +131,8 @@ class InsufficientQuotaError(SolarisError):
     code = "insufficient_quota"
     should_retry: ClassVar[bool | None] = False
 
-    def __init__(self, *, status: int = 402, **values: object) -> None:
+    def __init__(self, **values: object) -> None:
         super().__init__()
-        self.status = status
         self.values = values
 
 
@@ -143,7 +143,15 @@ class RateLimitedError(SolarisError):
 
 
 class TooManyRequestsError(RateLimitedError):
-    """A budget by the minute, or the number of calls at once, is used up; no model is to blame."""
+    """A budget by the minute, or the number of calls at once, is used up; no model is to blame.
+
+    ``values`` say which budget, as of InsufficientQuotaError.
+    """
+
+
+class AboveLimitError(TooManyRequestsError):
+    should_retry: ClassVar[bool | None] = False
+    reason = "above_limit"
 
 
 class TooManyCallsError(TooManyRequestsError):

@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -284,17 +284,20 @@ async def send_stream(
     return response
 
 
-async def _begin(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+async def _begin(
+    request: web.Request, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    kind = {"Content-Type": "text/event-stream; charset=utf-8"}
+    response = web.StreamResponse(headers={**kind, **(headers or {})})
     await response.prepare(request)
     return response
 
 
-def endless(event: bytes, *, pause_s: float) -> Handler:
+def endless(event: bytes, *, pause_s: float, headers: Mapping[str, str] | None = None) -> Handler:
     """Send this event again and again, until the connection is closed."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = await _begin(request)
+        response = await _begin(request, headers)
         while True:
             await response.write(event)
             await asyncio.sleep(pause_s)

@@ -421,16 +421,17 @@ def test_junk_under_a_windows_key_leaves_the_worker_to_itself_and_redis_in_use(u
 
 
 def test_link_gives_each_caller_its_own_answers(url: str) -> None:
-    async def run() -> tuple[object, ...]:
+    async def run() -> list[object]:
         async with links(url, 1) as (link,):
             await link.run(lambda pipeline: pipeline.set("text", "x"))
-            return await asyncio.gather(
+            answers = await asyncio.gather(
                 link.run(lambda pipeline: (pipeline.get("text"), pipeline.exists("nobody"))),
                 link.run(lambda pipeline: (pipeline.incr("text"), pipeline.get("text"))),
                 link.run(lambda pipeline: pipeline.get("text")),
             )
+            return list(answers)
 
-    assert asyncio.run(run()) == (["x", 0], None, ["x"])
+    assert asyncio.run(run()) == [["x", 0], None, ["x"]]
 
 
 def test_link_that_is_given_a_fault_serves_the_next(url: str) -> None:

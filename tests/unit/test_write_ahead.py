@@ -54,6 +54,34 @@ def test_tokens_beyond_the_last_checkpoint_wait_for_one_that_covers_them() -> No
     assert asked[-1] >= 500
 
 
+def test_checkpoint_is_never_above_what_was_asked_for() -> None:
+    async def scene() -> list[int]:
+        ledger = Ledger()
+        ahead = WriteAhead(ledger.commit, lambda: 0.0, most=100)
+        for received in range(1, 100 + ALLOWANCE_TOKENS + 1):
+            if received >= ahead.due:
+                await asyncio.wait_for(ahead.cover(received), 1)
+                await asyncio.sleep(0)
+        return ledger.asked
+
+    assert asyncio.run(scene()) == [100]
+
+
+def test_answer_much_longer_than_was_asked_for_is_covered_all_the_same() -> None:
+    async def scene() -> bool:
+        ledger = Ledger()
+        ahead = WriteAhead(ledger.commit, lambda: 0.0, most=100)
+        for received in range(1, 2000):
+            if received >= ahead.due:
+                await asyncio.wait_for(ahead.cover(received), 1)
+                await asyncio.sleep(0)
+            if received > 100 + ALLOWANCE_TOKENS and received > ledger.asked[-1]:
+                return False
+        return True
+
+    assert asyncio.run(scene())
+
+
 def test_tokens_that_overtake_a_checkpoint_on_its_way_wait_for_a_further_one() -> None:
     async def scene() -> list[int]:
         ledger = Ledger(is_open=False)
