@@ -80,18 +80,19 @@ class Checkpoint:
     @property
     def hash(self) -> bytes:
         """Return what the next checkpoint refers to."""
-        return hashlib.sha256(self._said() + self.code).digest()
+        return hashlib.sha256(self.said() + self.code).digest()
 
     def signed(self, key: AuditKey) -> Checkpoint:
         unsigned = replace(self, key_id=key.id)
-        return replace(unsigned, code=hmac.digest(key.checkpoints, unsigned._said(), "sha256"))
+        return replace(unsigned, code=hmac.digest(key.checkpoints, unsigned.said(), "sha256"))
 
     def is_genuine(self, keys: AuditKeys) -> bool:
         """Raises: UnknownAuditKeyError."""
-        expected = hmac.digest(keys.named(self.key_id).checkpoints, self._said(), "sha256")
+        expected = hmac.digest(keys.named(self.key_id).checkpoints, self.said(), "sha256")
         return hmac.compare_digest(expected, self.code)
 
-    def _said(self) -> bytes:
+    def said(self) -> bytes:
+        """Return what is signed."""
         root, previous = self.merkle_root.hex(), self.previous_hash.hex()
         numbers = (self.id, self.first_seq, self.last_seq)
         return orjson.dumps([*numbers, self.month, root, previous, self.key_id])

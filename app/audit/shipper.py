@@ -13,7 +13,7 @@ import orjson
 from app.audit.anchor import anchor_of, keep_anchor
 from app.audit.chain import Checkpoint
 from app.audit.event import AuditEvent, from_line
-from app.audit.spool import Segment, Spool
+from app.audit.spool import Spool
 from app.audit.store import UnstorableEventError
 from app.utils.exceptions import DatabaseUnavailableError
 

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from app.utils.exceptions import SpoolUnavailableError
@@ -113,8 +112,7 @@ class Spool:
             return sum(it.size - it.shipped for it in self._segments)
 
     def append(self, line: bytes) -> None:
-        """Write one line. Raises: SpoolUnavailableError, when the disk or our share of it is full.
-        """
+        """Raises: SpoolUnavailableError, when the disk or our share of it is full."""
         try:
             with self._lock:
                 self._writable(len(line)).append(line)

@@ -97,9 +97,7 @@ class AuditStore:
             _add_usage(cursor, new, names, self._zone)
         return checkpoints
 
-    def _named(
-        self, cursor: Any, events: Sequence[AuditEvent]
-    ) -> dict[tuple[str, str], Name]:
+    def _named(self, cursor: Any, events: Sequence[AuditEvent]) -> dict[tuple[str, str], Name]:
         """Return every name of the events, and add those that are new."""
         wanted = {name for event in events for name in names_of(event)}
         # Not remembered: a person may be erased meanwhile.
@@ -187,9 +185,7 @@ def _without_known(cursor: Any, events: Sequence[AuditEvent]) -> list[AuditEvent
     return [event for (event_id, _), event in unique.items() if event_id not in there]
 
 
-def _known_names(
-    cursor: Any, asked: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], Name]:
+def _known_names(cursor: Any, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Name]:
     rows = execute_values(cursor, NAMES, asked, page_size=len(asked), fetch=True)
     return {
         (kind, value): Name(number, kind, value, bytes(secret), bytes(commitment))

@@ -32,6 +32,8 @@ MESSAGES: dict[str, dict[str, str]] = {
         "upstream_timeout": "O modelo demorou demais para responder. Tente de novo.",
         "upstream_error": "O provedor do modelo não respondeu corretamente. Tente de novo; "
         "se continuar, avise o administrador.",
+        "audit_unavailable": "O serviço não consegue registrar as chamadas agora. "
+        "Tente novamente em instantes.",
         "database_unavailable": "O serviço não conseguiu verificar sua chave agora. "
         "Tente de novo em instantes.",
         "invalid_signature": "Assinatura inválida.",
@@ -61,6 +63,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "upstream_timeout": "The model took too long to answer. Try again.",
         "upstream_error": "The model's provider did not answer properly. Try again; "
         "if it goes on, tell your administrator.",
+        "audit_unavailable": "The service cannot put calls on record just now. Try again shortly.",
         "database_unavailable": "The service could not check your key just now. Try again shortly.",
         "invalid_signature": "Invalid signature.",
         "not_ready": "This service cannot store events yet. Send it again later.",

@@ -1,8 +1,22 @@
 """The tables. Rows only: no rule lives here."""
 
+from app.models.audit import AuditCheckpointRow, AuditEventRow, AuditNameRow, UsageDayRow
 from app.models.base import Base
 from app.models.keys import ApiKey
 from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
 from app.models.people import Team, User
 
-__all__ = ["ApiKey", "Base", "BudgetRow", "CallsUnderWayRow", "HoldRow", "LineRow", "Team", "User"]
+__all__ = [
+    "ApiKey",
+    "AuditCheckpointRow",
+    "AuditEventRow",
+    "AuditNameRow",
+    "Base",
+    "BudgetRow",
+    "CallsUnderWayRow",
+    "HoldRow",
+    "LineRow",
+    "Team",
+    "UsageDayRow",
+    "User",
+]

@@ -7,7 +7,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -26,9 +25,7 @@ class AuditNameRow(Base):
     """A name that rows refer to; `value` and `secret` are gone once its person was erased."""
 
     __tablename__ = "audit_names"
-    __table_args__ = (
-        Index("uq_audit_names_value", "kind", "value", unique=True),
-    )
+    __table_args__ = (Index("uq_audit_names_value", "kind", "value", unique=True),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     kind: Mapped[str] = mapped_column(Text)

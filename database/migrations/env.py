@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from alembic import context
 from flask import current_app
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from app.audit import partitions
 from app.config.settings import DatabaseSettings
 from app.extensions import services_of
 from app.models import Base
@@ -27,11 +30,26 @@ def run_migrations() -> None:
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.commit()
         context.configure(
-            connection=connection, target_metadata=Base.metadata, compare_server_default=True
+            connection=connection,
+            target_metadata=Base.metadata,
+            compare_server_default=True,
+            include_name=_is_of_a_model,
         )
         with context.begin_transaction():
             context.run_migrations()
+        _make_partitions(connection)
     engine.dispose()
+
+
+def _is_of_a_model(name: str | None, kind: str, _parents: object) -> bool:
+    """Leave out the partitions, which come and go with the months."""
+    return kind != "table" or not (name or "").startswith(f"{partitions.TABLE}_")
+
+
+def _make_partitions(connection: Connection) -> None:
+    if connection.exec_driver_sql(partitions.EXISTS).scalar_one():
+        partitions.make_partitions(connection.exec_driver_sql, datetime.now(UTC))
+    connection.commit()
 
 
 def _connected(engine: Engine, database: DatabaseSettings) -> Connection:
