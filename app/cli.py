@@ -22,12 +22,19 @@ from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
 from app.config.catalog import load_catalog
-from app.config.commands import BUDGET_COLUMNS, KEY_COLUMNS, command_text
+from app.config.commands import (
+    BUDGET_COLUMNS,
+    KEY_COLUMNS,
+    PERSON_COLUMNS,
+    TEAM_COLUMNS,
+    command_text,
+)
 from app.config.errors import ConfigurationError
 from app.config.problems import locale_of
 from app.config.settings import PROJECT_ROOT, load_settings
 from app.extensions import access, catalog, readiness
 from app.extensions import budgets as budget_service
+from app.extensions import people as people_service
 from app.ledger.periods import PERIODS
 from app.ledger.rules import METRICS, SCOPES
 from app.services.access_service import ROLES
@@ -38,6 +45,8 @@ from app.services.key_store import (
     KeyNotFoundError,
     KeyRecord,
 )
+from app.services.people_service import InvalidFactError
+from app.services.people_store import PersonNotFoundError
 from app.utils.exceptions import DatabaseUnavailableError
 from app.utils.json_logging import logging_config
 from app.utils.postgres_faults import why_unreachable
@@ -45,6 +54,16 @@ from app.version import __version__
 
 # Left by `make run` while it runs.
 RUNNING_ENV = PROJECT_ROOT / "var" / "env"
+# What a table of people has room for; `users show` and `--json` have everything.
+LISTED_OF_PEOPLE = (
+    "id",
+    "name",
+    "email",
+    "team",
+    "team_assigned",
+    "first_seen_at",
+    "last_seen_at",
+)
 DB_COMMANDS = frozenset({"upgrade", "downgrade", "check", "current", "history", "revision"})
 
 
@@ -257,7 +276,7 @@ def list_keys(include_revoked: bool, as_json: bool) -> None:
     """List keys by prefix; the keys themselves are stored nowhere."""
     rows = [_key_row(record) for record in access.list_keys(include_revoked=include_revoked)]
     if as_json:
-        click.echo(orjson.dumps(rows).decode())
+        _print_json(rows)
     else:
         _print_table(rows, KEY_COLUMNS)
 
@@ -325,9 +344,96 @@ def list_budgets(as_json: bool) -> None:
     """List budgets with what is posted, pending and left, and when they renew."""
     rows = [state.as_dict() for state in budget_service.states()]
     if as_json:
-        click.echo(orjson.dumps(rows).decode())
+        _print_json(rows)
     else:
         _print_table(rows, BUDGET_COLUMNS)
+
+
+@cli.group()
+def users() -> None:
+    """People: list, show, set. They appear by themselves when a key first names them."""
+
+
+@users.command("list")
+@click.option("--team", help="Only who is in this team.")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def list_users(team: str | None, as_json: bool) -> None:
+    """List people, their teams and when they called; times in UTC."""
+    rows = people_service.people(team)
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(
+            [{name: row[name] for name in LISTED_OF_PEOPLE} for row in rows], PERSON_COLUMNS
+        )
+
+
+@users.command("show")
+@click.argument("person", metavar="ID")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def show_user(person: str, as_json: bool) -> None:
+    """Show all that is known of a person; times in UTC."""
+    try:
+        row = people_service.person(person)
+    except PersonNotFoundError:
+        raise CommandError("user_unknown", id=person) from None
+    if as_json:
+        _print_json([row])
+    else:
+        _print_facts(row, PERSON_COLUMNS)
+
+
+@users.command("set")
+@click.argument("person", metavar="ID")
+@click.option("--team", help="Stands before the team that clients name; '' takes it away.")
+@click.option("--name", help="'' leaves it to clients again.")
+@click.option("--email", help="'' leaves it to clients again.")
+@with_appcontext
+def set_user(person: str, **given: str | None) -> None:
+    """Say who a person is; their team binds everywhere within 5 seconds.
+
+    Somebody who has not called yet is made; ID is what the trusted key will name them.
+    """
+    changes = {fact: value for fact, value in given.items() if value is not None}
+    if not changes:
+        raise WrongUsageError("nothing_to_set", options="--team, --name, --email")
+    try:
+        is_new = people_service.set_person(person, changes)
+    except InvalidFactError as error:
+        raise WrongUsageError("bad_fact", fact=error) from None
+    _say(_text("user_made" if is_new else "user_changed", id=person))
+
+
+@cli.group()
+def teams() -> None:
+    """Teams: list, set. They appear by themselves when they are first named."""
+
+
+@teams.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def list_teams(as_json: bool) -> None:
+    """List teams and how many people are in each; times in UTC."""
+    rows = people_service.teams()
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows, TEAM_COLUMNS)
+
+
+@teams.command("set")
+@click.argument("team", metavar="ID")
+@click.option("--name", required=True, help="What people call it; '' for nothing but its id.")
+@with_appcontext
+def set_team(team: str, name: str) -> None:
+    """Name a team, or make one before anybody is in it."""
+    try:
+        is_new = people_service.set_team(team, name)
+    except InvalidFactError as error:
+        raise WrongUsageError("bad_fact", fact=error) from None
+    _say(_text("team_made" if is_new else "team_changed", id=team))
 
 
 def _days_from_now(days: int) -> datetime:
@@ -359,6 +465,17 @@ def _key_row(record: KeyRecord) -> dict[str, Any]:
         "expires_at": record.expires_at,
         "revoked_at": record.revoked_at,
     }
+
+
+def _print_json(rows: list[dict[str, Any]]) -> None:
+    click.echo(orjson.dumps(rows).decode())
+
+
+def _print_facts(row: dict[str, Any], heads: dict[str, dict[str, str]]) -> None:
+    columns = heads[locale_of(os.environ)]
+    width = max(len(columns[name]) for name in row)
+    for name, value in row.items():
+        click.echo(f"{columns[name]:<{width}}  {_cell(value)}")
 
 
 def _print_table(rows: list[dict[str, Any]], heads: dict[str, dict[str, str]]) -> None:

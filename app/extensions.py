@@ -31,6 +31,8 @@ from app.services.key_store import KeyStore
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
+from app.services.people_service import PeopleService
+from app.services.people_store import PeopleStore
 from app.services.readiness_service import ReadinessService
 from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
@@ -56,6 +58,7 @@ class Services:
     settings: Settings
     catalog: Catalog
     access: AccessService
+    people: PeopleService
     health: HealthService
     tokens: TokenService
     budgets: BudgetService
@@ -68,6 +71,7 @@ class Services:
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
         await self.access.open()
+        await self.people.open()
         await self.tokens.open()
         await self.litellm.open()
         if self.shared_health is not None:
@@ -78,6 +82,7 @@ class Services:
             await self.shared_health.close()
         await self.access.close()
         await self.litellm.close()
+        await self.people.close()
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
         if self.redis is not None:
@@ -151,6 +156,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         settings,
         catalog,
         AccessService(store, KeyCache(store, clock), settings.security, clock),
+        PeopleService(PeopleStore(engine), clock),
         health,
         tokens_service,
         BudgetService(settings.budgets, catalog, LedgerStore(engine), clock),
@@ -172,6 +178,7 @@ def _current() -> Services:
 settings = cast("Settings", LocalProxy(lambda: _current().settings))
 catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
+people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))

@@ -77,7 +77,7 @@ def clean_database(database_url: str) -> Iterator[str]:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "TRUNCATE api_keys, budget_lines, budgets, calls_under_way, holds"
+                "TRUNCATE api_keys, budget_lines, budgets, calls_under_way, holds, teams, users"
                 " RESTART IDENTITY CASCADE"
             )
         )

@@ -7,7 +7,7 @@ and nowhere else. Prices become integer micro-USD per million tokens without pas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from app.config.problems import Problem
 
 # USD per token → micro-USD per million tokens.
 _PRICE_SCALE = Decimal(10) ** 12
+
+# Whose each may be.
+EACH = ("user", "team", "key", "model")
 
 PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
 
@@ -60,13 +63,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One entry of `budget_and_rate_limits`; ``model`` is None when it holds for all together."""
+    """One entry of `budget_and_rate_limits`; ``model`` is None when it holds for all together.
+
+    ``each``: it is one for each user, team, key or model, and not one for all.
+    """
 
     model: str | None
     metric: str
     period: str
     limit: int
     mode: str
+    each: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +241,26 @@ class _Reader:
     ) -> tuple[Limit, ...]:
         limits: list[Limit] = []
         for entry in self._own.get("budget_and_rate_limits") or []:
+            each = entry.get("each")
+            if each is not None:
+                limits.extend(self._limits_of_each(entry, each))
+                continue
             subject = entry.get("model")
             if subject != "*" and subject not in models and subject not in groups:
                 self._problem("budget_and_rate_limits", "unknown_model", names=subject)
-            limits.extend(self._limits_of(entry, None if subject == "*" else subject))
+            model = None if subject == "*" else subject
+            limits.extend(self._limits_of(entry, model, f"budget_and_rate_limits[{subject}]"))
         return tuple(limits)
 
-    def _limits_of(self, entry: Mapping[str, Any], model: str | None) -> list[Limit]:
-        owner = f"budget_and_rate_limits[{model or '*'}]"
+    def _limits_of_each(self, entry: Mapping[str, Any], each: object) -> list[Limit]:
+        owner = f"budget_and_rate_limits[each {each}]"
+        if each not in EACH:
+            self._problem(f"{owner}.each", "not_a_choice", allowed=", ".join(EACH))
+        if "model" in entry:
+            self._problem(owner, "model_of_each")
+        return [replace(it, each=str(each)) for it in self._limits_of(entry, None, owner)]
+
+    def _limits_of(self, entry: Mapping[str, Any], model: str | None, owner: str) -> list[Limit]:
         mode = str(entry.get("mode", "enforce"))
         limits = []
         if mode not in ("enforce", "shadow"):

@@ -35,6 +35,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "veja solaris budgets list",
         "bad_subject": "--subject: diga de quem é o orçamento "
         "(nada para global; um modelo que exista para model)",
+        "user_changed": "pessoa {id} alterada; vale em toda parte em até 5 segundos",
+        "user_made": "pessoa {id} criada: ninguém com esse id fez uma chamada ainda",
+        "user_unknown": "não há ninguém com o id {id}; veja solaris users list",
+        "team_changed": "equipe {id} alterada",
+        "team_made": "equipe {id} criada",
+        "nothing_to_set": "diga o que mudar: {options}",
+        "bad_fact": "{fact}: valor inválido (vazio, longo demais ou malformado)",
         "yes": "sim",
         "no": "não",
     },
@@ -66,6 +73,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "see solaris budgets list",
         "bad_subject": "--subject: say whose budget it is "
         "(nothing for global; a model that exists for model)",
+        "user_changed": "person {id} changed; it binds everywhere within 5 seconds",
+        "user_made": "person {id} made: nobody with that id has made a call yet",
+        "user_unknown": "there is nobody with the id {id}; see solaris users list",
+        "team_changed": "team {id} changed",
+        "team_made": "team {id} made",
+        "nothing_to_set": "say what to change: {options}",
+        "bad_fact": "{fact}: not a good value (empty, too long or malformed)",
         "yes": "yes",
         "no": "no",
     },
@@ -128,6 +142,38 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "would_refuse": "would refuse",
         "renews_at": "renews",
     },
+}
+
+PERSON_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "id": "id",
+        "name": "nome",
+        "email": "e-mail",
+        "role": "papel no cliente",
+        "team": "equipe",
+        "team_assigned": "atribuída",
+        "first_key": "primeira chave",
+        "created_at": "registrada",
+        "first_seen_at": "primeira vez",
+        "last_seen_at": "última vez",
+    },
+    "en": {
+        "id": "id",
+        "name": "name",
+        "email": "e-mail",
+        "role": "role at the client",
+        "team": "team",
+        "team_assigned": "assigned",
+        "first_key": "first key",
+        "created_at": "recorded",
+        "first_seen_at": "first seen",
+        "last_seen_at": "last seen",
+    },
+}
+
+TEAM_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {"id": "id", "name": "nome", "people": "pessoas", "created_at": "registrada"},
+    "en": {"id": "id", "name": "name", "people": "people", "created_at": "recorded"},
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from app.config.catalog import Limit
 from app.ledger.periods import Window, window_at
 
 SCOPES = ("global", "team", "user", "key", "model")
@@ -33,6 +34,13 @@ class Budget:
     @property
     def is_enforced(self) -> bool:
         return self.mode == "enforce"
+
+
+def place_of(limit: Limit) -> tuple[str, str]:
+    """Return the scope and the subject of a budget that the configuration sets."""
+    if limit.each:
+        return limit.each, EVERYBODY
+    return ("model", limit.model) if limit.model else ("global", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from app.ledger.book import (
     Spend,
     keys_of,
 )
-from app.ledger.rules import Budget
+from app.ledger.rules import Budget, place_of
 from app.utils.exceptions import DatabaseUnavailableError
 
 # Prepared once for a connection: planning them again took Postgres longer than running them. The
@@ -200,17 +200,7 @@ class LedgerStore:
 
     def add_missing(self, limits: Iterable[Limit]) -> None:
         """Make the configuration's limits budgets, unless they were changed or taken away here."""
-        rows = [
-            (
-                "model" if it.model else "global",
-                it.model or "",
-                it.metric,
-                it.period,
-                it.limit,
-                it.mode,
-            )
-            for it in limits
-        ]
+        rows = [(*place_of(it), it.metric, it.period, it.limit, it.mode) for it in limits]
         with self._cursor() as cursor:
             execute_values(cursor, ADD_BUDGETS, rows)
 

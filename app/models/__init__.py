@@ -2,6 +2,7 @@
 
 from app.models.base import Base
 from app.models.keys import ApiKey
-from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow, Team, User
+from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
+from app.models.people import Team, User
 
 __all__ = ["ApiKey", "Base", "BudgetRow", "CallsUnderWayRow", "HoldRow", "LineRow", "Team", "User"]

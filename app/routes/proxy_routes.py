@@ -12,7 +12,7 @@ from app.dialects.base import Dialect
 from app.dialects.openai_chat import CHAT, COMPLETIONS
 from app.dialects.openai_embeddings import EMBEDDINGS
 from app.dialects.openai_responses import RESPONSES
-from app.extensions import catalog, litellm, tokens
+from app.extensions import catalog, litellm, people, tokens
 from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.routes.access import current_caller, requires_key
@@ -101,7 +101,7 @@ def say_what_is_left(response: Response) -> Response:
 async def _call_model(dialect: Dialect) -> Response:
     """Parse, ask, answer: the way of every call to a model."""
     asked = dialect.parse(request.get_data(cache=False))
-    caller = current_caller().named_in_body(asked.user)
+    caller = await people.meet(current_caller().named_in_body(asked.user))
     sent = {name: request.headers.get(name) for name in dialect.passed_headers}
     g.allowance = Allowance()
     answer, status, metadata = await litellm.call(

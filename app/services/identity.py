@@ -119,11 +119,11 @@ def _utf8_if_possible(value: str) -> str:
 
 def _meaningful(value: str) -> str | None:
     """Return None for a placeholder that nobody filled in: it names no one."""
-    value = _clean(value)
+    value = clean(value)
     return None if not value or (value.startswith("{{") and value.endswith("}}")) else value
 
 
-def _clean(value: str) -> str:
+def clean(value: str) -> str:
     """Drop control characters, and cut what no honest identity needs."""
     printable = "".join(character for character in value if character.isprintable())
     return printable.strip()[:MAX_VALUE_LENGTH].rstrip()
@@ -142,7 +142,7 @@ def _person_from_jwt(token: str, secret: str) -> Person:
     except jwt.PyJWTError as fault:
         raise IdentityRejectedError() from fault
     facts = {fact: claims.get(claim) for claim, fact in OPENWEBUI_JWT_CLAIMS.items()}
-    person = Person(**{k: _clean(v) or None for k, v in facts.items() if isinstance(v, str)})
+    person = Person(**{k: clean(v) or None for k, v in facts.items() if isinstance(v, str)})
     if person.user_id is None:
         raise IdentityRejectedError()
     return person

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import IntegrityError
 
 from app.models import ApiKey
 from app.models.keys import LIVE_NAME_INDEX
-from app.utils.exceptions import DatabaseUnavailableError
-
-logger = logging.getLogger(__name__)
+from app.services.database import session_on
 
 
 class KeyNameTakenError(ValueError):
@@ -62,14 +55,14 @@ class KeyStore:
         self._engine = engine
 
     def find(self, key_hash: bytes) -> KeyRecord | None:
-        with self._session() as session:
+        with session_on(self._engine) as session:
             row = session.scalar(select(ApiKey).where(ApiKey.key_hash == key_hash))
             return _record(row) if row else None
 
     def changes(self, window_s: float) -> list[tuple[bytes, datetime]]:
         """Return (hash, changed at) of each key that changed in the last ``window_s`` seconds."""
         since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s)
-        with self._session() as session:
+        with session_on(self._engine) as session:
             rows = session.execute(
                 select(ApiKey.key_hash, ApiKey.updated_at).where(ApiKey.updated_at > since)
             )
@@ -78,7 +71,7 @@ class KeyStore:
     def add(self, **values: Any) -> KeyRecord:
         """Insert a key. Raises: KeyNameTakenError."""
         try:
-            with self._session() as session:
+            with session_on(self._engine) as session:
                 row = ApiKey(**values)
                 session.add(row)
                 session.commit()
@@ -93,7 +86,7 @@ class KeyStore:
         query = select(ApiKey).order_by(ApiKey.id)
         if not include_revoked:
             query = query.where(ApiKey.revoked_at.is_(None))
-        with self._session() as session:
+        with session_on(self._engine) as session:
             return [_record(row) for row in session.scalars(query)]
 
     def revoke(self, reference: str) -> KeyRecord:
@@ -101,7 +94,7 @@ class KeyStore:
 
         Raises: KeyNotFoundError, KeyAmbiguousError.
         """
-        with self._session() as session:
+        with session_on(self._engine) as session:
             rows = list(session.scalars(_live_keys_called(reference).with_for_update()))
             if not rows:
                 raise KeyNotFoundError(reference)
@@ -112,22 +105,9 @@ class KeyStore:
             return _record(rows[0])
 
     def ping(self) -> None:
-        with self._session() as session:
+        with session_on(self._engine) as session:
             # Of the table, so that a database without migrations is not taken for a good one.
             session.execute(select(ApiKey.id).limit(0))
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        try:
-            with Session(self._engine) as session:
-                yield session
-        except IntegrityError:
-            raise
-        except (DBAPIError, PoolTimeoutError) as fault:
-            # Of the fault only its kind: its text may quote rows.
-            kind = type(getattr(fault, "orig", None) or fault).__name__
-            logger.warning("database_unavailable", extra={"fault": kind})
-            raise DatabaseUnavailableError(retry_after_s=5) from fault
 
 
 def _live_keys_called(reference: str) -> Any:

@@ -272,6 +272,104 @@ def test_budgets_command_about_what_is_not_there_says_so(
     assert said in done.stderr
 
 
+# --- people and teams ----------------------------------------------------------------------------
+
+
+def test_users_set_makes_a_person_and_changes_them(solaris_here: Run) -> None:
+    made = solaris_here("users", "set", "ana", "--team", "vendas", "--email", "ana@x.br")
+    changed = solaris_here("users", "set", "ana", "--team", "ti", "--name", "Ana Souza")
+
+    (row,) = listed(solaris_here("users", "list", "--json"))
+    assert (made.returncode, made.stdout, changed.returncode) == (0, "", 0)
+    assert ("criada" in made.stderr, "alterada" in changed.stderr) == (True, True)
+    assert datetime.fromisoformat(row.pop("created_at")) <= datetime.now(UTC)
+    assert row == {
+        "id": "ana",
+        "name": "Ana Souza",
+        "email": "ana@x.br",
+        "role": None,
+        "team": "ti",
+        "team_assigned": True,
+        "first_key": None,
+        "first_seen_at": None,
+        "last_seen_at": None,
+    }
+
+
+def test_users_set_with_nothing_in_it_takes_the_fact_away(solaris_here: Run) -> None:
+    solaris_here("users", "set", "ana", "--team", "ti", "--name", "Ana")
+    solaris_here("users", "set", "ana", "--team", "")
+
+    (row,) = listed(solaris_here("users", "show", "ana", "--json"))
+    assert (row["team"], row["team_assigned"], row["name"]) == (None, False, "Ana")
+
+
+def test_users_list_for_people_is_a_table(solaris_here: Run) -> None:
+    solaris_here("users", "set", "ana", "--team", "ti")
+    solaris_here("users", "set", "bob", "--team", "vendas", "--name", "Bob")
+
+    head, row = solaris_here("users", "list", "--team", "vendas").stdout.splitlines()
+
+    assert head.split()[:5] == ["id", "nome", "e-mail", "equipe", "atribuída"]
+    assert row.split() == ["bob", "Bob", "-", "vendas", "sim", "-", "-"]
+
+
+def test_users_show_has_a_line_for_each_fact(solaris_here: Run) -> None:
+    solaris_here("users", "set", "ana", "--name", "Ana Souza")
+
+    lines = solaris_here("users", "show", "ana").stdout.splitlines()
+
+    assert lines[:2] == ["id                ana", "nome              Ana Souza"]
+    assert "equipe            -" in lines
+
+
+def test_teams_set_names_a_team_or_makes_it(solaris_here: Run) -> None:
+    solaris_here("users", "set", "ana", "--team", "vendas")
+    changed = solaris_here("teams", "set", "vendas", "--name", "Vendas Brasil")
+    made = solaris_here("teams", "set", "rh", "--name", "")
+
+    rows = listed(solaris_here("teams", "list", "--json"))
+    table = solaris_here("teams", "list").stdout.splitlines()
+    assert (changed.returncode, made.returncode) == (0, 0)
+    assert ("alterada" in changed.stderr, "criada" in made.stderr) == (True, True)
+    assert [{**row, "created_at": None} for row in rows] == [
+        {"id": "rh", "name": None, "people": 0, "created_at": None},
+        {"id": "vendas", "name": "Vendas Brasil", "people": 1, "created_at": None},
+    ]
+    assert table[0].split() == ["id", "nome", "pessoas", "registrada"]
+    assert table[2].split()[:4] == ["vendas", "Vendas", "Brasil", "1"]
+
+
+@pytest.mark.parametrize("group", ["users", "teams"])
+def test_list_of_nobody_is_an_empty_array(solaris_here: Run, group: str) -> None:
+    done = solaris_here(group, "list", "--json")
+
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("users", "show", "nobody"), 1, "nobody"),
+        (("users", "set", "ana"), 2, "--team, --name, --email"),
+        (("users", "set", " ana", "--team", "ti"), 2, "id: valor inválido"),
+        (("users", "set", "ana", "--email", "ana"), 2, "email: valor inválido"),
+        (("users", "set", "ana", "--team", "t" * 257), 2, "team: valor inválido"),
+        (("teams", "set", "", "--name", "x"), 2, "id: valor inválido"),
+        (("teams", "set", "ti", "--name", "n" * 257), 2, "name: valor inválido"),
+        (("teams", "set", "ti"), 2, "--name"),
+    ],
+)
+def test_command_about_people_that_cannot_be_done_says_why(
+    solaris_here: Run, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = solaris_here(*arguments)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert listed(solaris_here("users", "list", "--json")) == []
+
+
 # --- db ------------------------------------------------------------------------------------------
 
 

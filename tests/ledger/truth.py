@@ -83,7 +83,9 @@ class Truth:
                 metric = account.budget.metric
                 posted[account.key] += call.charged[metric]
                 pending[account.key] += call.held[metric] if call.state == "pending" else 0
-        return {key: (posted[key], pending[key], self.would_refuse[key]) for key in posted}
+        # A call that moved to another model was refused by the first one's shadow all the same.
+        drawn_on = posted.keys() | self.would_refuse.keys()
+        return {key: (posted[key], pending[key], self.would_refuse[key]) for key in drawn_on}
 
     def late(self, now: datetime) -> set[str]:
         return {

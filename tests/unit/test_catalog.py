@@ -214,6 +214,9 @@ def test_catalog_with_a_fault_names_its_owner_and_key(
         ({"model": "*", "max_budget": "lots", "budget_duration": "1d"}, ("*", "max_budget")),
         ({"model": "*", "max_budget": -1, "budget_duration": "1d"}, ("*", "max_budget")),
         ({"model": "*", "max_budget": True, "budget_duration": "1d"}, ("*", "max_budget")),
+        ({"each": "person", "rpm": 1}, ("each person", "user, team, key, model")),
+        ({"each": "user", "model": "gpt-4", "rpm": 1}, ("each user", "model")),
+        ({"each": "user", "max_budget": 1}, ("each user", "budget_duration")),
     ],
 )
 def test_catalog_with_a_bad_limit_names_its_model_and_key(
@@ -224,6 +227,20 @@ def test_catalog_with_a_bad_limit_names_its_model_and_key(
     )
 
     assert [word for word in words if word not in problem] == []
+
+
+def test_limit_of_each_is_one_for_everybody_of_a_kind(tmp_path: Path) -> None:
+    document = yaml.safe_load(DOCUMENT)
+    document["solaris"]["budget_and_rate_limits"] = [
+        {"each": "user", "max_budget": 20, "budget_duration": "1mo", "rpm": 30},
+        {"each": "team", "tpm": 5, "mode": "shadow"},
+    ]
+
+    assert loaded(tmp_path, yaml.safe_dump(document)).limits == (
+        Limit(None, "requests", "minute", 30, "enforce", "user"),
+        Limit(None, "cost", "month", 20_000_000, "enforce", "user"),
+        Limit(None, "tokens", "minute", 5, "shadow", "team"),
+    )
 
 
 def test_catalog_with_several_faults_reports_all_together(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""People, budgets, holds"""
+"""Budgets, holds"""
 
 from __future__ import annotations
 
@@ -17,22 +17,6 @@ def _moment(name: str) -> sa.Column[sa.DateTime]:
 
 
 def upgrade() -> None:
-    op.create_table(
-        "teams",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        _moment("created_at"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_teams")),
-    )
-    op.create_table(
-        "users",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text()),
-        sa.Column("email", sa.Text()),
-        sa.Column("team_id", sa.Text()),
-        _moment("first_seen_at"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
-    )
     _create_budgets()
     op.create_table(
         "budget_lines",
@@ -125,5 +109,5 @@ def _create_calls_under_way() -> None:
 
 
 def downgrade() -> None:
-    for table in ("calls_under_way", "holds", "budget_lines", "budgets", "users", "teams"):
+    for table in ("calls_under_way", "holds", "budget_lines", "budgets"):
         op.drop_table(table)

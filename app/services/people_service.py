@@ -1,0 +1,179 @@
+"""People and teams: who calls, and what administrators say of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.services.access_service import Caller
+from app.services.identity import MAX_VALUE_LENGTH, clean
+from app.services.people_register import PeopleRegister
+from app.services.people_store import TEAM, PeopleStore, PersonRecord, TeamRecord
+from app.services.team_assignments import TeamAssignments
+from app.utils.clock import Clock
+
+
+class InvalidFactError(ValueError):
+    """A name, e-mail address or id that cannot be one; its text is which of them."""
+
+
+class PeopleService:
+    """`meet` is for calls, on the loop; what follows blocks, for threads and the command line.
+
+    An administrator's word stands before a client's: it changes a person's name, e-mail address
+    and team for good. What is None or empty is given back to what clients say.
+    """
+
+    def __init__(self, store: PeopleStore, clock: Clock) -> None:
+        self._store = store
+        self._register = PeopleRegister(store, clock)
+        self._assignments = TeamAssignments(store, clock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Start writing down who is met, and watching for changed teams."""
+        self._tasks = [
+            asyncio.create_task(self._register.keep_writing(), name="people-register"),
+            asyncio.create_task(self._assignments.keep_fresh(), name="team-poll"),
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        await self._assignments.close()
+        await self._register.close()
+
+    async def meet(self, caller: Caller) -> Caller:
+        """Note who calls, and return them in the team that an administrator gave them, if any.
+
+        Raises: DatabaseUnavailableError, when Postgres was never there to say.
+        """
+        person = caller.person
+        self._register.note(
+            caller.user_id,
+            caller.team,
+            caller.key_name,
+            name=person.name,
+            email=person.email,
+            role=person.role,
+        )
+        if caller.user_id is None:
+            return caller
+        team = await self._assignments.team_of(caller.user_id)
+        return caller if team in (None, caller.team) else replace(caller, team=team)
+
+    def people(self, team: str | None = None) -> list[dict[str, Any]]:
+        return [_person(record) for record in self._store.people(team)]
+
+    def person(self, person_id: str) -> dict[str, Any]:
+        """Raises: PersonNotFoundError."""
+        return _person(self._store.person(person_id))
+
+    def create_person(self, person_id: str, changes: Mapping[str, str | None]) -> dict[str, Any]:
+        """Make a person before their first call; ``changes``: `name`, `email`, `team`.
+
+        Raises: PersonExistsError, InvalidFactError.
+        """
+        return _person(self._store.add_person(_checked_id(person_id), _columns(changes)))
+
+    def change_person(self, person_id: str, changes: Mapping[str, str | None]) -> dict[str, Any]:
+        """Set a person's `name`, `email` or `team`; a team binds everywhere within 5 seconds.
+
+        Raises: PersonNotFoundError, InvalidFactError.
+        """
+        return _person(self._store.change_person(person_id, _columns(changes)))
+
+    def set_person(self, person_id: str, changes: Mapping[str, str | None]) -> bool:
+        """Change a person, or make them; return whether they are new. Raises: InvalidFactError."""
+        return self._store.set_person(_checked_id(person_id), _columns(changes))
+
+    def remove_person(self, person_id: str) -> None:
+        """Forget a person, not what they spent; the team they were given binds a minute more.
+
+        Raises: PersonNotFoundError.
+        """
+        self._store.remove_person(person_id)
+
+    def teams(self) -> list[dict[str, Any]]:
+        return [_team(record) for record in self._store.teams()]
+
+    def team(self, team_id: str) -> dict[str, Any]:
+        """Raises: TeamNotFoundError."""
+        return _team(self._store.team(team_id))
+
+    def create_team(self, team_id: str, name: str | None = None) -> dict[str, Any]:
+        """Raises: TeamExistsError, InvalidFactError."""
+        return _team(self._store.add_team(_checked_id(team_id), _checked("name", name)))
+
+    def change_team(self, team_id: str, name: str | None) -> dict[str, Any]:
+        """Raises: TeamNotFoundError, InvalidFactError."""
+        return _team(self._store.change_team(team_id, _checked("name", name)))
+
+    def set_team(self, team_id: str, name: str | None) -> bool:
+        """Name a team, or make it; return whether it is new. Raises: InvalidFactError."""
+        return self._store.set_team(_checked_id(team_id), _checked("name", name))
+
+    def remove_team(self, team_id: str) -> None:
+        """Take a team away, and everyone out of it, everywhere within 5 seconds.
+
+        Raises: TeamNotFoundError.
+        """
+        self._store.remove_team(team_id)
+
+
+def _columns(changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return what is to be set, by the names of the columns."""
+    return {
+        TEAM if fact == "team" else fact: _checked(fact, value) for fact, value in changes.items()
+    }
+
+
+def _checked(fact: str, value: str | None) -> str | None:
+    """Raises: InvalidFactError."""
+    value = (value or "").strip()
+    if clean(value) != value or (fact == "email" and value and not _is_email(value)):
+        raise InvalidFactError(fact)
+    return value or None
+
+
+def _checked_id(value: str) -> str:
+    """Return an id that a client could name. Raises: InvalidFactError."""
+    if not value or clean(value) != value:
+        raise InvalidFactError("id")
+    return value
+
+
+def _is_email(value: str) -> bool:
+    local, _, domain = value.rpartition("@")
+    return bool(local and domain) and " " not in value and len(value) <= MAX_VALUE_LENGTH
+
+
+def _person(record: PersonRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "email": record.email,
+        "role": record.role,
+        "team": record.team_id,
+        "team_assigned": TEAM in record.pinned,
+        "first_key": record.first_key,
+        "created_at": record.created_at,
+        "first_seen_at": record.first_seen_at,
+        "last_seen_at": record.last_seen_at,
+    }
+
+
+def _team(record: TeamRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "people": record.people,
+        "created_at": record.created_at,
+    }
