@@ -58,6 +58,8 @@ class Needs:
     tools: bool = False
     # UTF-8 bytes of the body, pictures and files left out.
     text_bytes: int = 0
+    # Texts that are each a prompt of its own, as long as the model takes.
+    prompts: int = 1
     # Answers asked for at once, and the longest that each may be; None: no limit of the caller's.
     choices: int = 1
     output_tokens: int | None = None

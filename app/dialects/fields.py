@@ -127,6 +127,11 @@ def largest(body: dict[str, Any], *names: str) -> int | None:
     return max((body[name] for name in names if body.get(name)), default=None)
 
 
+def prompts(value: str | list[Any]) -> int:
+    """Return how many prompts a text or list is: a list of numbers is one text's tokens."""
+    return len(value) if isinstance(value, list) and not isinstance(value[0], int) else 1
+
+
 def _parts(messages: object) -> Iterator[dict[str, Any]]:
     for message in _objects(messages):
         for part in _objects(message.get("content")):

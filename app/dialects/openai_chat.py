@@ -64,11 +64,11 @@ class Completions(ChatCompletions):
         fields.require_text_or_list(body, "prompt")
         fields.check_objects(body, "stream_options")
         fields.check_counts(body, "n", "best_of", *_CAPS)
-        prompt = body["prompt"]
-        # A list of texts asks for as many answers; a list of numbers is one text's tokens.
-        prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        # A list of texts asks for as many answers.
+        prompts = fields.prompts(body["prompt"])
         needs = Needs(
             text_bytes=len(raw),
+            prompts=prompts,
             choices=prompts * max(body.get("n") or 1, body.get("best_of") or 1),
             output_tokens=fields.largest(body, *_CAPS),
         )

@@ -22,7 +22,12 @@ class Embeddings(OpenAIErrors):
         fields.refuse(body, "stream")
         passed = without_steering(body)
         model, user = passed.pop("model"), passed.pop("user", None)
-        needs = Needs(mode="embedding", text_bytes=len(raw), output_tokens=0)
+        needs = Needs(
+            mode="embedding",
+            text_bytes=len(raw),
+            prompts=fields.prompts(passed["input"]),
+            output_tokens=0,
+        )
         return ModelRequest(self, model, passed, user=user, needs=needs)
 
     def body_for(

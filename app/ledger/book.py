@@ -176,9 +176,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Resolve a hold that nobody looks after any more, at its checkpoint."""
+    """Resolve a hold that nobody looks after any more, at its checkpoint: unless somebody has
+    given a sign of life by now, for longer than ``now``."""
 
     request_id: str
+    now: datetime | None = None
 
 
 Operation = Reserve | Settle | Release | Checkpoint | Expire
@@ -246,7 +248,7 @@ class Book:
             case Checkpoint():
                 return self._checkpoint(operation)
             case Expire():
-                return self._expire(operation.request_id)
+                return self._expire(operation)
 
     def left(self, account: Account) -> int:
         line = self.lines[account.key]
@@ -335,9 +337,11 @@ class Book:
             self.changed_holds.add(hold.request_id)
         return Resolved(hold)
 
-    def _expire(self, request_id: str) -> Resolved:
-        hold = self.holds.get(request_id)
+    def _expire(self, end: Expire) -> Resolved:
+        hold = self.holds.get(end.request_id)
         if hold is None or hold.state is not HoldState.PENDING:
+            return Resolved(hold)
+        if end.now is not None and hold.expires_at >= end.now:
             return Resolved(hold)
         self._post(hold, hold.checkpoint or hold.spend)
         hold.is_estimated = True

@@ -38,7 +38,7 @@ def _input_bound(needs: Needs, model: Model) -> int:
         return model.max_input_tokens
     bound = needs.text_bytes + needs.images * IMAGE_TOKENS + needs.tools * TOOLS_TOKENS
     # More than fits is refused by the provider, and costs nothing.
-    return min(bound, model.max_input_tokens)
+    return min(bound, model.max_input_tokens * needs.prompts)
 
 
 def likely_input_tokens(needs: Needs) -> int:

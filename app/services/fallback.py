@@ -141,7 +141,8 @@ def _lacks(model: Model, needs: Needs) -> str | None:
     """Say what keeps a model from answering, where another one may."""
     if reason := _cannot(model, needs):
         return reason
-    is_too_long = needs.text_bytes > model.max_input_tokens * MAX_BYTES_PER_TOKEN
+    room = model.max_input_tokens * needs.prompts
+    is_too_long = needs.text_bytes > room * MAX_BYTES_PER_TOKEN
     return "too_long" if is_too_long else None
 
 

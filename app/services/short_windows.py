@@ -116,22 +116,22 @@ class ShortWindows:
         """Take the windows that ``wish`` names, which may be none."""
         if not wish.accounts:
             return Taken(wish.request_id, wish.demand.output_tokens, (), (), is_shared=False)
-        answers = await self._link.run(_take(wish, self._clock.now()))
+        asked = self._link.submit(_take(wish, self._clock.now()))
+        try:
+            answers = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(lambda asked: self._give_up(wish, asked.result()))
+            raise
         if answers is None:
-            outcome, is_shared = self._own.take(wish, self._clock.now()), False
-        else:
-            outcome, is_shared = _outcome(wish, answers[0]), True
-        if isinstance(outcome, Refused):
-            return outcome
-        entries = entries_of(wish.accounts, wish.demand.spend(outcome.output_tokens))
-        return Taken(
-            wish.request_id,
-            outcome.output_tokens,
-            outcome.would_refuse,
-            entries,
-            is_shared,
-            outcome.standings,
-        )
+            return _taken(wish, self._own.take(wish, self._clock.now()), is_shared=False)
+        return _taken(wish, _outcome(wish, answers[0]), is_shared=True)
+
+    def _give_up(self, wish: Reserve, answers: Answers | None) -> None:
+        """Give back what was taken for a caller who left meanwhile."""
+        if answers is not None:
+            taken = _taken(wish, _outcome(wish, answers[0]), is_shared=True)
+            if isinstance(taken, Taken):
+                self.give_back(taken)
 
     def settle(self, taken: Taken, spend: Spend) -> asyncio.Future[Answers | None]:
         """Put what a call really took in the place of what it held, before anything else is taken;
@@ -156,6 +156,20 @@ class ShortWindows:
         return self._link.submit(
             lambda pipeline: pipeline.eval(CORRECT, len(changed), *changed, *changed.values())
         )
+
+
+def _taken(wish: Reserve, outcome: Granted | Refused, *, is_shared: bool) -> Taken | Refused:
+    if isinstance(outcome, Refused):
+        return outcome
+    entries = entries_of(wish.accounts, wish.demand.spend(outcome.output_tokens))
+    return Taken(
+        wish.request_id,
+        outcome.output_tokens,
+        outcome.would_refuse,
+        entries,
+        is_shared,
+        outcome.standings,
+    )
 
 
 def _done() -> asyncio.Future[Answers | None]:

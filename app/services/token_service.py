@@ -332,21 +332,24 @@ class TokenService:
 
     async def _sweep(self) -> None:
         """Resolve the holds of workers that are gone."""
+        was_away = False
         while True:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             try:
-                await self._sweep_once()
+                now = self._clock.now()
+                ids = await asyncio.to_thread(self._reader.expired, now, SWEEP_AT_ONCE)
             except DatabaseUnavailableError:
-                pass
+                was_away = True
+                continue
             except Exception:
                 # Migrations that are not done yet, for one: whatever it is, it may pass.
                 logger.exception("sweep_failed")
-
-    async def _sweep_once(self) -> None:
-        ids = await asyncio.to_thread(self._reader.expired, self._clock.now(), SWEEP_AT_ONCE)
-        if ids:
-            logger.warning("holds_expired", extra={"holds": len(ids)})
-            await self._try_all(Expire(request_id) for request_id in ids)
+                continue
+            # After an absence everybody's holds look forsaken until their workers have signed.
+            if ids and not was_away:
+                logger.warning("holds_expired", extra={"holds": len(ids)})
+                await self._try_all(Expire(request_id, now) for request_id in ids)
+            was_away = False
 
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""

@@ -207,3 +207,28 @@ def test_budget_of_a_group_is_shared_by_its_models(
     statuses = [served.ask(model=model).status for model in ("gpt-4o", "gpt-4-turbo", "gpt-4")]
 
     assert statuses == [200, 200, 402]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["palavra " * 5000] * 8}),
+        (
+            "/v1/completions",
+            {"model": "gpt-3.5-turbo", "prompt": ["palavra " * 10_000] * 8, "max_tokens": 1},
+        ),
+    ],
+    ids=["embeddings", "completions"],
+)
+def test_many_prompts_in_one_call_are_held_for_each(
+    serve: StartServed, upstream: FakeLiteLLM, path: str, body: dict[str, object]
+) -> None:
+    served = serve()
+    # Each fits into the model; together they are far more than it takes at once.
+    served.budget("tokens", "month", 40_000)
+    upstream.default = status(200, {"usage": {"prompt_tokens": 40_001, "completion_tokens": 0}})
+
+    refused = served.send(orjson.dumps(body), path)
+
+    assert refused.status == 402
+    assert upstream.calls == []

@@ -250,7 +250,10 @@ def test_windows_in_redis_judge_as_the_book_does(
             for number, (demand, end, real) in enumerate(calls):
                 asked = wish(str(number), accounts, demand)
                 taken = await shared.take(asked)
-                assert said_of(taken) == said_of(book.take(asked, NOW))
+                judged = book.take(asked, NOW)
+                assert said_of(taken) == said_of(judged)
+                assert taken.standings == judged.standings
+                assert len(taken.standings) == len(accounts)
                 if isinstance(taken, Taken):
                     await finish(shared, book, taken, end, real)
 

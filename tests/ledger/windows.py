@@ -25,7 +25,8 @@ DEMAND = Demand(10, 90, 1, input_price=1_000_000, output_price=1_000_000, is_fle
 def minute_budget(
     limit: int, metric: str = "requests", mode: str = "enforce", budget_id: int = 1
 ) -> Account:
-    return Account(Budget(budget_id, "user", "*", metric, "minute", limit, mode), "ana", MINUTE)
+    budget = Budget(budget_id, "user", "*", metric, "minute", limit, mode)
+    return Account(budget, "ana", MINUTE, is_own=True)
 
 
 def wish(hold_id: str, accounts: Sequence[Account], demand: Demand = DEMAND) -> Reserve:
