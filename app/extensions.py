@@ -118,7 +118,15 @@ def engine_options() -> dict[str, object]:
         "pool_pre_ping": True,
         "pool_size": 5,
         # Statements fail rather than hang, and never put their values into an error.
-        "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=10000"},
+        "connect_args": {
+            "connect_timeout": 3,
+            "options": "-c statement_timeout=10000",
+            # A machine that is gone says nothing either.
+            "tcp_user_timeout": 10_000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+        },
         "hide_parameters": True,
     }
 

@@ -41,7 +41,11 @@ from app.services.quota_errors import refusal
 from app.services.short_windows import ShortWindows, Taken
 from app.services.write_ahead import ALLOWANCE_TOKENS, WriteAhead
 from app.utils.clock import Clock
-from app.utils.exceptions import DatabaseUnavailableError, SolarisError
+from app.utils.exceptions import (
+    DatabaseUnavailableError,
+    DatabaseUnreachableError,
+    SolarisError,
+)
 from app.utils.helpers import calculate_cost
 
 logger = logging.getLogger("ledger")
@@ -50,6 +54,8 @@ logger = logging.getLogger("ledger")
 SIGNS_A_LIFETIME = 3
 # A changed budget binds everywhere after this long at most.
 BUDGETS_LIFETIME_S = 2.0
+# A call waits for so long for them, where Postgres is silent.
+BUDGETS_PATIENCE_S = 1.0
 SWEEP_AT_ONCE = 500
 CLOSE_PATIENCE_S = 5.0
 
@@ -100,7 +106,8 @@ class TokenService:
         self._slots = slots
         self._budgets: list[Budget] = []
         self._budgets_at_s = float("-inf")
-        self._budgets_lock = asyncio.Lock()
+        self._budgets_reading: asyncio.Task[None] | None = None
+        self._budgets_asked_s = 0.0
         self._held: set[Hold] = set()
         self._background: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -123,9 +130,14 @@ class TokenService:
             await asyncio.wait(self._background, timeout=CLOSE_PATIENCE_S)
         if self._slots is not None:
             await self._slots.close()
-        await asyncio.to_thread(self._batcher.close)
-        await asyncio.to_thread(self._store.close)
-        await asyncio.to_thread(self._reader.close)
+        await self._closed(self._batcher.close, self._store.close, self._reader.close)
+
+    async def _closed(self, *closing: Callable[[], None]) -> None:
+        """Close blocking things one after the other; a silent Postgres does not keep us."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_PATIENCE_S + 1):
+                for close in closing:
+                    await asyncio.to_thread(close)
 
     async def reserve(
         self,
@@ -225,14 +237,31 @@ class TokenService:
         return (model.name, *(group.name for group in groups if model.name in group.members))
 
     async def _current_budgets(self) -> list[Budget]:
-        """Return the budgets as they were two seconds ago at most."""
+        """Return the budgets as they were two seconds ago, three where Postgres is slow to tell.
+
+        Raises: DatabaseUnavailableError, where they cannot be read.
+        """
         if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S:
             # Who comes meanwhile waits too: an old list might let them pass.
-            async with self._budgets_lock:
-                if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S:
-                    self._budgets = await asyncio.to_thread(self._read_budgets)
-                    self._budgets_at_s = self._clock.steady_s()
+            await self._refreshed()
+        if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S + BUDGETS_PATIENCE_S:
+            raise DatabaseUnavailableError(retry_after_s=1)
         return self._budgets
+
+    async def _refreshed(self) -> None:
+        """Wait for the read that is under way, which begins now if there is none; not for long."""
+        now_s = self._clock.steady_s()
+        if self._budgets_reading is None or self._budgets_reading.done():
+            self._budgets_asked_s = now_s
+            self._budgets_reading = asyncio.create_task(self._refresh(), name="ledger-budgets")
+        left_s = self._budgets_asked_s + BUDGETS_PATIENCE_S - now_s
+        await asyncio.wait({self._budgets_reading}, timeout=max(0.0, left_s))
+
+    async def _refresh(self) -> None:
+        asked_at_s = self._clock.steady_s()
+        with contextlib.suppress(DatabaseUnavailableError):
+            self._budgets = await asyncio.to_thread(self._read_budgets)
+            self._budgets_at_s = asked_at_s
 
     def _read_budgets(self) -> list[Budget]:
         if not self._has_defaults:
@@ -279,6 +308,8 @@ class TokenService:
     async def _take(self, wish: Reserve) -> Outcome:
         try:
             return await self._batcher.run(wish)
+        except DatabaseUnreachableError:
+            raise
         except (asyncio.CancelledError, DatabaseUnavailableError):
             # It may be held all the same; whoever waited for it is gone.
             self._send_soon(Release(wish.request_id))
