@@ -7,7 +7,9 @@ connection here.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
@@ -19,6 +21,7 @@ from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
 from app.config.settings import PROJECT_ROOT, Settings
+from app.ledger.lease import LeaseBook
 from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
 from app.models import Base
@@ -28,6 +31,8 @@ from app.services.call_slots import CallSlots
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
+from app.services.lease_journal import LeaseJournal
+from app.services.leases import Leases
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
@@ -39,7 +44,7 @@ from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
 from app.services.token_service import TokenService
-from app.utils.clock import SystemClock
+from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
 
 if TYPE_CHECKING:
@@ -150,6 +155,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             settings.budgets.user_concurrency,
             settings.server.workers,
         ),
+        _leases(settings, clock) if settings.budgets.mode == "lenient" else None,
     )
     litellm_service = LiteLLMService(
         settings,
@@ -172,6 +178,17 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
         redis,
+    )
+
+
+def _leases(settings: Settings, clock: Clock) -> Leases:
+    # Of this process alone, and of no later one.
+    name = secrets.token_hex(6)
+    return Leases(
+        LeaseBook(name, settings.server.workers),
+        LeaseJournal(settings.server.state_dir / "leases", name),
+        clock,
+        timedelta(seconds=settings.budgets.hold_lifetime_s),
     )
 
 

@@ -32,8 +32,9 @@ from app.ledger.book import (
     Operation,
     Outcome,
     Refused,
-    Reserve,
     Spend,
+    hold_ids,
+    keys_named_by,
     keys_of,
 )
 from app.ledger.rules import Budget, place_of
@@ -235,8 +236,7 @@ class LedgerStore:
 
     def _expected_keys(self, operations: Iterable[Operation]) -> Iterator[LineKey]:
         for operation in operations:
-            if isinstance(operation, Reserve):
-                yield from (account.key for account in operation.accounts)
+            yield from keys_named_by(operation)
             # A checkpoint changes no line.
             if not isinstance(operation, Checkpoint):
                 yield from self._keys_of_holds.get(operation.request_id, ())
@@ -284,8 +284,8 @@ class LedgerStore:
             connection.close()
 
 
-def _lock(cursor: Any, operations: Iterable[Operation], keys: Iterable[LineKey]) -> Book:
-    ids = list({operation.request_id for operation in operations})
+def _lock(cursor: Any, operations: Sequence[Operation], keys: Iterable[LineKey]) -> Book:
+    ids = hold_ids(operations)
     wanted = [
         {"budget_id": budget, "subject": subject, "period_start": start}
         for budget, subject, start in keys

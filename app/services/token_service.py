@@ -26,6 +26,7 @@ from app.ledger.book import (
     Granted,
     Operation,
     Outcome,
+    Post,
     Refused,
     Release,
     Reserve,
@@ -37,6 +38,7 @@ from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
 from app.ledger.windows import split
 from app.services.call_slots import CallSlots, Slot
+from app.services.leases import Leases
 from app.services.quota_errors import refusal
 from app.services.short_windows import ShortWindows, Taken
 from app.services.write_ahead import ALLOWANCE_TOKENS, WriteAhead
@@ -89,9 +91,11 @@ class TokenService:
         clock: Clock,
         windows: ShortWindows | None = None,
         slots: CallSlots | None = None,
+        leases: Leases | None = None,
     ) -> None:
         """``reader`` asks beside the batches, which have ``store`` to themselves. Without
-        ``windows`` budgets by the minute are in Postgres like the others."""
+        ``windows`` budgets by the minute are in Postgres like the others; without ``leases``
+        nobody is served while it is away."""
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
         self._accounts = AccountFinder(self._zone)
@@ -104,6 +108,7 @@ class TokenService:
         self._clock = clock
         self._windows = windows
         self._slots = slots
+        self._leases = leases
         self._budgets: list[Budget] = []
         self._budgets_at_s = float("-inf")
         self._budgets_reading: asyncio.Task[None] | None = None
@@ -118,6 +123,9 @@ class TokenService:
             asyncio.create_task(self._keep_alive(), name="ledger-keep-alive"),
             asyncio.create_task(self._sweep(), name="ledger-sweep"),
         ]
+        if self._leases is not None:
+            keep = self._leases.keep(self._batcher)
+            self._tasks.append(asyncio.create_task(keep, name="ledger-leases"))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -128,6 +136,8 @@ class TokenService:
         self._tasks = []
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_PATIENCE_S)
+        if self._leases is not None:
+            await self._leases.close(self._batcher)
         if self._slots is not None:
             await self._slots.close()
         await self._closed(self._batcher.close, self._store.close, self._reader.close)
@@ -244,7 +254,10 @@ class TokenService:
         if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S:
             # Who comes meanwhile waits too: an old list might let them pass.
             await self._refreshed()
-        if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S + BUDGETS_PATIENCE_S:
+        longest_s = BUDGETS_LIFETIME_S + BUDGETS_PATIENCE_S
+        # From leases calls go on under the budgets that were known last.
+        longest_s = longest_s if self._leases is None else float("inf")
+        if self._clock.steady_s() - self._budgets_at_s >= longest_s:
             raise DatabaseUnavailableError(retry_after_s=1)
         return self._budgets
 
@@ -306,6 +319,16 @@ class TokenService:
         return outcome, None
 
     async def _take(self, wish: Reserve) -> Outcome:
+        if self._leases is None:
+            return await self._ask(wish)
+        try:
+            outcome = await self._ask(wish)
+        except DatabaseUnavailableError:
+            return await self._leases.grant(wish)
+        self._leases.note(wish.accounts)
+        return outcome
+
+    async def _ask(self, wish: Reserve) -> Outcome:
         try:
             return await self._batcher.run(wish)
         except DatabaseUnreachableError:
@@ -315,17 +338,30 @@ class TokenService:
             self._send_soon(Release(wish.request_id))
             raise
 
-    def _resolve(self, hold: Hold, operation: Operation) -> None:
+    def _resolve(self, hold: Hold, operation: Settle | Release) -> None:
         if hold in self._held:
             self._held.discard(hold)
             hold.allowance.taken = operation.spend if isinstance(operation, Settle) else NOTHING
-            self._send_soon(operation)
+            if self._leases is not None and self._leases.has(hold.id):
+                self._end_lease(self._leases, operation)
+            else:
+                self._send_soon(operation)
             if self._windows is not None and hold.windows is not None:
                 self._soon(
                     self._windows.settle(hold.windows, operation.spend)
                     if isinstance(operation, Settle)
                     else self._windows.give_back(hold.windows)
                 )
+
+    def _end_lease(self, leases: Leases, operation: Settle | Release) -> None:
+        post = leases.end(operation)
+
+        async def send(post: Post) -> None:
+            await self._send(post, None)
+            leases.posted(post.request_id)
+
+        if post is not None:
+            self._soon(send(post))
 
     def _send_soon(self, operation: Operation) -> None:
         """Send an operation before any that comes after: a fallback needs the room of the attempt

@@ -35,12 +35,23 @@ class FragilePostgres:
 
     def stop_at_once(self) -> None:
         """As `pg_ctl stop -m immediate`: nothing is finished, what was committed is recovered."""
-        process = self._process
-        process.send_signal(signal.SIGQUIT)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.wait(START_TIMEOUT_S)
+        # All of it: the memory that they share must be nobody's before it can start again.
+        processes = [self._process, *self._process.children()]
+        processes[0].send_signal(signal.SIGQUIT)
+        _, alive = psutil.wait_procs(processes, START_TIMEOUT_S)
+        assert not alive, "Postgres did not stop"
 
     def start_again(self) -> None:
+        self._start()
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not self._is_ready():
+            assert time.monotonic() < deadline_s, "Postgres did not start again"
+            time.sleep(0.05)
+            if self._again[-1].poll() is not None:
+                # A process of the one before was still at its memory.
+                self._start()
+
+    def _start(self) -> None:
         with (self._data_dir / "again.log").open("ab") as log:
             self._again.append(
                 subprocess.Popen(
@@ -53,10 +64,6 @@ class FragilePostgres:
                     start_new_session=True,
                 )
             )
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not self._is_ready():
-            assert time.monotonic() < deadline_s, "Postgres did not start again"
-            time.sleep(0.05)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

@@ -13,17 +13,20 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.fakes.litellm import FakeLiteLLM, completion
 from tests.fakes.postgres import FragilePostgres
 from tests.ledger.streams import charges, is_balanced
 from tests.servers import ProxyServer, run_solaris
+from tests.waiting import wait_until
 
+KEY = "librechat"
 AWAY_S = float(os.environ.get("SOLARIS_AWAY_S", "3"))
+HOLD_LIFETIME_S = 6
 CLIENTS, PAUSE_S = 16, 0.02
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "oi"}], "max_tokens": 9}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5}
@@ -53,6 +56,9 @@ class Load:
     url: str
     key: str
     told: list[Told] = field(default_factory=list)
+    pause_s: float = PAUSE_S
+    # Callers whose worker was killed.
+    cut_off: int = 0
     _is_over: bool = False
     _since_s: float = 0.0
     _served: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,8 +88,12 @@ class Load:
         url = f"{self.url}/v1/chat/completions"
         while not self._is_over:
             began_at_s = time.monotonic()
-            async with session.post(url, json=BODY, headers=headers) as answer:
-                await answer.read()
+            try:
+                async with session.post(url, json=BODY, headers=headers) as answer:
+                    await answer.read()
+            except aiohttp.ClientError:
+                self.cut_off += 1
+                continue
             self.told.append(
                 Told(
                     answer.status,
@@ -95,7 +105,7 @@ class Load:
             )
             if answer.status == 200 and began_at_s > self._since_s:
                 self._served.set()
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.pause_s)
 
 
 @dataclass(frozen=True)
@@ -103,16 +113,48 @@ class Place:
     """A proxy of two workers on a Postgres of its own, and a load on it."""
 
     postgres: FragilePostgres
+    proxy: ProxyServer
     load: Load
     database_url: str
 
     def assert_books_say_what_was_answered(self) -> None:
         """Every answer is posted once, nothing else is, and nothing is held any more."""
-        charged = charges(self.database_url, within_s=20)
+        posted = self.posted()
         answered = {it.request_id for it in self.load.told if it.status == 200}
-        posted = {request_id: it.tokens for request_id, it in charged.items() if it.tokens}
         assert posted == dict.fromkeys(answered, sum(USAGE.values()))
+
+    def posted(self) -> dict[str, int]:
+        """Return the tokens that were posted by request, when nothing is held any more."""
+        # Leases are held as long as their workers live.
+        self.proxy.stop()
+        charged = charges(self.database_url, within_s=20)
         assert is_balanced(self.database_url, charged)
+        return {request_id: it.tokens for request_id, it in charged.items() if it.tokens}
+
+    def expired_holds(self) -> int:
+        engine = create_engine(self.database_url)
+        query = "SELECT count(*) FROM holds WHERE state = 'pending' AND expires_at < now()"
+        try:
+            with engine.connect() as connection:
+                return int(connection.execute(text(query)).scalar_one())
+        finally:
+            engine.dispose()
+
+    async def while_stopped(self, middle: Callable[[], None] = lambda: None) -> list[Told]:
+        """Stop Postgres under load, start it again, and return what was told meanwhile."""
+        async with self.load.running():
+            await self.load.served_again()
+            # Leases are taken within two seconds, and budgets bind within two.
+            await asyncio.sleep(5)
+            stopped_at_s = time.monotonic()
+            await asyncio.to_thread(self.postgres.stop_at_once)
+            await asyncio.sleep(AWAY_S / 2)
+            await asyncio.to_thread(middle)
+            await asyncio.sleep(AWAY_S / 2)
+            back_at_s = time.monotonic()
+            await asyncio.to_thread(self.postgres.start_again)
+            await self.load.served_again()
+        return self.load.between(stopped_at_s + IN_FLIGHT_S / 3, back_at_s)
 
 
 @pytest.fixture
@@ -123,39 +165,40 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FragilePostgre
 
 
 @pytest.fixture
-def place(
+def start(
     fragile: FragilePostgres,
     start_proxy: Callable[..., ProxyServer],
     upstream: FakeLiteLLM,
-    tmp_path: Path,
-) -> Place:
+) -> Callable[..., Place]:
+    """Start it: ``start("lenient")``."""
     upstream.default = completion(usage=USAGE)
     url = fragile.url.replace("postgresql://", "postgresql+psycopg2://")
-    proxy = start_proxy(workers=2, env={"DATABASE_URL": url, "USER_CONCURRENCY": "0"})
-    upgraded = run_solaris(proxy.environment, "db", "upgrade")
-    assert upgraded.returncode == 0, upgraded.stderr
-    created = run_solaris(proxy.environment, "keys", "create", tmp_path.name)
-    key = created.stdout.splitlines()[-1]
-    return Place(fragile, Load(proxy.url, key), url)
+
+    def started(mode: str) -> Place:
+        variables = {
+            "DATABASE_URL": url,
+            "BUDGET_MODE": mode,
+            "HOLD_LIFETIME": str(HOLD_LIFETIME_S),
+            "USER_CONCURRENCY": "0",
+        }
+        proxy = start_proxy(workers=2, env=variables)
+        upgraded = run_solaris(proxy.environment, "db", "upgrade")
+        assert upgraded.returncode == 0, upgraded.stderr
+        created = run_solaris(proxy.environment, "keys", "create", KEY)
+        return Place(fragile, proxy, Load(proxy.url, created.stdout.splitlines()[-1]), url)
+
+    return started
+
+
+@pytest.fixture
+def place(start: Callable[..., Place]) -> Place:
+    return start("strict")
 
 
 @pytest.mark.timeout(180)
 def test_strict_proxy_refuses_while_postgres_is_stopped_and_loses_no_answer(place: Place) -> None:
-    async def run() -> tuple[float, float]:
-        async with place.load.running():
-            await place.load.served_again()
-            await asyncio.sleep(1)
-            stopped_at_s = time.monotonic()
-            await asyncio.to_thread(place.postgres.stop_at_once)
-            await asyncio.sleep(AWAY_S)
-            back_at_s = time.monotonic()
-            await asyncio.to_thread(place.postgres.start_again)
-            await place.load.served_again()
-            return stopped_at_s, back_at_s
+    meanwhile = asyncio.run(place.while_stopped())
 
-    stopped_at_s, back_at_s = asyncio.run(run())
-
-    meanwhile = place.load.between(stopped_at_s + IN_FLIGHT_S / 3, back_at_s)
     say("stopped", place.load.told, meanwhile)
     assert {it.status for it in meanwhile} == {503}
     assert all(it.retry_after for it in meanwhile)
@@ -201,6 +244,58 @@ def test_restart_of_postgres_loses_nothing_that_was_answered(place: Place) -> No
     say("restarted", place.load.told, [])
     assert {it.status for it in place.load.told} <= {200, 503}
     place.assert_books_say_what_was_answered()
+
+
+@pytest.mark.timeout(180)
+def test_lenient_proxy_serves_from_its_leases_while_postgres_is_stopped(
+    start: Callable[..., Place],
+) -> None:
+    place = start("lenient")
+
+    meanwhile = asyncio.run(place.while_stopped())
+
+    say("lenient", place.load.told, meanwhile)
+    assert {it.status for it in meanwhile} == {200}
+    place.assert_books_say_what_was_answered()
+
+
+@pytest.mark.timeout(180)
+def test_lenient_proxy_refuses_when_its_leases_are_spent(start: Callable[..., Place]) -> None:
+    place = start("lenient")
+    # Some 80 calls a second, so that its leases last for two.
+    place.load.pause_s = 0.2
+    limit = 1600
+    budget = ["--scope", "key", "--subject", KEY, "--metric", "requests", "--period", "month"]
+    run_solaris(place.proxy.environment, "budgets", "set", *budget, "--limit", str(limit))
+
+    meanwhile = asyncio.run(place.while_stopped())
+
+    say("lenient, small budget", place.load.told, meanwhile)
+    # A twentieth for each of the two workers.
+    assert 0 < sum(it.status == 200 for it in meanwhile) <= limit / 20 * 2
+    assert {it.status for it in meanwhile} == {200, 503}
+    assert all(it.retry_after for it in meanwhile if it.status == 503)
+    assert sum(it.status == 200 for it in place.load.told) <= limit
+    place.assert_books_say_what_was_answered()
+
+
+@pytest.mark.timeout(180)
+def test_what_a_worker_granted_from_leases_before_it_was_killed_is_posted(
+    start: Callable[..., Place], upstream: FakeLiteLLM
+) -> None:
+    place = start("lenient")
+
+    meanwhile = asyncio.run(place.while_stopped(place.proxy.workers[0].kill))
+
+    say("lenient, one killed", place.load.told, meanwhile)
+    answered = {it.request_id for it in place.load.told if it.status == 200}
+    # The leases of the dead one are held for their lifetime, and swept by the others.
+    time.sleep(HOLD_LIFETIME_S)
+    wait_until(lambda: not place.expired_holds(), HOLD_LIFETIME_S)
+    posted = place.posted()
+    assert answered <= posted.keys()
+    assert len(posted.keys() - answered) <= CLIENTS
+    assert len(posted) <= len(upstream.calls)
 
 
 def say(what: str, told: list[Told], meanwhile: list[Told]) -> None:
