@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, current_app
@@ -188,7 +187,6 @@ def _leases(settings: Settings, clock: Clock) -> Leases:
         LeaseBook(name, settings.server.workers),
         LeaseJournal(settings.server.state_dir / "leases", name),
         clock,
-        timedelta(seconds=settings.budgets.hold_lifetime_s),
     )
 
 

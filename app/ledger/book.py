@@ -194,6 +194,8 @@ class Lease:
     request_id: str
     account: Account
     wanted: int
+    # So much of it the process may have granted by now, whatever it hears of this operation.
+    at_least: int
     expires_at: datetime
 
 
@@ -399,11 +401,9 @@ class Book:
         return self._post_leased(operation)
 
     def _lease(self, wish: Lease) -> Leased:
-        known = self.holds.get(wish.request_id)
-        if known is not None:
-            self._free(known)
         key, metric = wish.account.key, wish.account.budget.metric
-        amount = max(0, min(wish.wanted, self.left(wish.account) // LEASE_PART))
+        floor = self._free_lease(wish)
+        amount = max(floor, min(wish.wanted, self.left(wish.account) // LEASE_PART))
         self._line(key).pending += amount
         self.holds[wish.request_id] = Hold(
             wish.request_id,
@@ -418,6 +418,14 @@ class Book:
         )
         self.changed_holds.add(wish.request_id)
         return Leased(amount)
+
+    def _free_lease(self, wish: Lease) -> int:
+        """Free what the lease was, and return what it must not fall below."""
+        known = self.holds.get(wish.request_id)
+        if known is None or known.state is not HoldState.PENDING:
+            return 0
+        self._free(known)
+        return min(wish.at_least, known.entries[0].held)
 
     def _post_leased(self, end: Post) -> Resolved:
         known = self.holds.get(end.request_id)

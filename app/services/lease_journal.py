@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,27 +32,52 @@ class LeaseJournal:
         self._path = folder / f"{name}{SUFFIX}"
         self._descriptor: int | None = None
         self._open: set[str] = set()
+        self._leases: set[str] = set()
+        # Nothing may be written between the look at what is open and the emptying.
+        self._writing = threading.Lock()
+
+    @property
+    def leases(self) -> list[str]:
+        with self._writing:
+            return sorted(self._leases)
+
+    def lease(self, leases: Iterable[str]) -> None:
+        """Write what leases this process takes. Blocks. Raises: OSError."""
+        with self._writing:
+            for lease in set(leases) - self._leases:
+                self._append({"leased": lease})
+                self._leases.add(lease)
+
+    def give_up(self, leases: Iterable[str]) -> None:
+        """Take note that these leases are held no more. Blocks. Raises: OSError."""
+        with self._writing:
+            self._leases.difference_update(leases)
+            self._tidy()
 
     def grant(self, post: Post) -> None:
         """Write what a call may take, and wait for the disk. Blocks. Raises: OSError."""
-        self._append({"granted": _fields(post)})
-        os.fdatasync(self._opened())
-        self._open.add(post.request_id)
+        with self._writing:
+            self._append({"granted": _fields(post)})
+            self._open.add(post.request_id)
+            descriptor = self._opened()
+        os.fdatasync(descriptor)
 
     def end(self, request_id: str, spend: Spend, *, is_estimated: bool) -> None:
         """Write what a call took; nothing, where it was given back. Raises: OSError."""
-        self._append({"ended": request_id, "spend": _amounts(spend), "is_estimated": is_estimated})
+        entry = {"ended": request_id, "spend": _amounts(spend), "is_estimated": is_estimated}
+        with self._writing:
+            self._append(entry)
 
     def forget(self, request_id: str) -> None:
-        """Take note that a call is in the ledger, or was not made; an empty journal is emptied."""
-        self._open.discard(request_id)
-        if not self._open and self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
+        """Take note that a call is in the ledger, or was not made. Raises: OSError."""
+        with self._writing:
+            self._open.discard(request_id)
+            self._tidy()
 
     def close(self) -> None:
         """Let the file go; it stays while something in it is not in the ledger."""
         if self._descriptor is not None:
-            if not self._open:
+            if not self._open and not self._leases:
                 self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
@@ -63,6 +90,13 @@ class LeaseJournal:
                 with contextlib.suppress(FileNotFoundError, BlockingIOError):
                     found.append(LeftBehind(path, _locked(path)))
         return found
+
+    def _tidy(self) -> None:
+        """Keep what leases there are, once every call is in the ledger."""
+        if not self._open and self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            for lease in self._leases:
+                self._append({"leased": lease})
 
     def _append(self, entry: dict[str, Any]) -> None:
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
@@ -82,7 +116,9 @@ class LeftBehind:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
-        self.posts = _posts(path.read_bytes())
+        entries = _entries(path.read_bytes())
+        self.posts = _posts(entries)
+        self.leases = sorted({it["leased"] for it in entries if "leased" in it})
 
     def let_go(self, *, is_done: bool) -> None:
         """``is_done``: all of it is in the ledger."""
@@ -102,13 +138,20 @@ def _locked(path: Path, flags: int = 0) -> int:
     return descriptor
 
 
-def _posts(content: bytes) -> list[Post]:
-    """Return what is to be posted: the end of each call, or all that it was granted."""
-    posts: dict[str, Post] = {}
+def _entries(content: bytes) -> list[dict[str, Any]]:
+    entries = []
     for line in content.splitlines():
         # A line that its process did not live to finish was waited for by nobody.
         with contextlib.suppress(orjson.JSONDecodeError):
-            _read(orjson.loads(line), posts)
+            entries.append(orjson.loads(line))
+    return entries
+
+
+def _posts(entries: Iterable[dict[str, Any]]) -> list[Post]:
+    """Return what is to be posted: the end of each call, or all that it was granted."""
+    posts: dict[str, Post] = {}
+    for entry in entries:
+        _read(entry, posts)
     return [post for post in posts.values() if post.spend != NOTHING]
 
 
@@ -116,7 +159,7 @@ def _read(entry: dict[str, Any], posts: dict[str, Post]) -> None:
     if "granted" in entry:
         post = _post(entry["granted"])
         posts[post.request_id] = post
-    elif known := posts.get(entry["ended"]):
+    elif known := posts.get(entry.get("ended", "")):
         spend, is_estimated = Spend(*entry["spend"]), entry["is_estimated"]
         posts[known.request_id] = replace(known, spend=spend, is_estimated=is_estimated)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Protocol
 
-from app.ledger.batcher import LedgerBatcher
 from app.ledger.book import (
     NOTHING,
     Granted,
@@ -22,11 +22,15 @@ from app.ledger.book import (
     Settle,
     Spend,
 )
-from app.ledger.lease import LIMIT_PART, LeaseBook, Share
+from app.ledger.lease import HELD_FOR_S, LeaseBook, Share
 from app.ledger.rules import Account
 from app.services.lease_journal import LeaseJournal
 from app.utils.clock import Clock
-from app.utils.exceptions import DatabaseUnavailableError, SolarisError
+from app.utils.exceptions import (
+    DatabaseUnavailableError,
+    DatabaseUnreachableError,
+    SolarisError,
+)
 
 logger = logging.getLogger("ledger")
 
@@ -34,7 +38,9 @@ logger = logging.getLogger("ledger")
 LOOK_S = 2.0
 RETRY_AFTER_S = 5.0
 
-Batcher = LedgerBatcher[Operation, Outcome]
+
+class Ledger(Protocol):
+    async def run(self, operation: Operation) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +52,11 @@ class _Grant:
 class Leases:
     """The leases of one process, and what was granted from them."""
 
-    def __init__(
-        self, book: LeaseBook, journal: LeaseJournal, clock: Clock, hold_lifetime: timedelta
-    ) -> None:
+    def __init__(self, book: LeaseBook, journal: LeaseJournal, clock: Clock) -> None:
         self._book = book
         self._journal = journal
         self._clock = clock
-        self._lifetime = hold_lifetime
         self._grants: dict[str, _Grant] = {}
-        self._leased: set[str] = set()
 
     def note(self, accounts: Sequence[Account]) -> None:
         """Have leases of these accounts, from soon on."""
@@ -62,7 +64,7 @@ class Leases:
 
     async def grant(self, wish: Reserve) -> Outcome:
         """Grant a call from leases. Raises: DatabaseUnavailableError, where they do not reach."""
-        outcome = self._book.take(wish)
+        outcome = self._book.take(wish, self._clock.steady_s())
         if not isinstance(outcome, Granted):
             raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S)
         post = self._post(wish, wish.demand.spend(outcome.output_tokens))
@@ -90,7 +92,7 @@ class Leases:
         spend, is_estimated = operation.spend, operation.is_estimated
         self._write_end(operation.request_id, spend, is_estimated=is_estimated)
         self._book.correct(grant.accounts, grant.post.spend, spend)
-        post = _with_spend(grant.post, spend, is_estimated=is_estimated)
+        post = replace(grant.post, spend=spend, is_estimated=is_estimated)
         self._grants[operation.request_id] = _Grant(grant.accounts, post)
         return post
 
@@ -98,42 +100,70 @@ class Leases:
         """Take note that a call is in the ledger."""
         grant = self._grants.pop(request_id)
         self._book.posted(grant.accounts, grant.post.spend)
-        self._journal.forget(request_id)
+        self._forget(request_id)
 
-    async def keep(self, batcher: Batcher) -> None:
+    async def keep(self, ledger: Ledger) -> None:
         """Take leases, and keep them, until cancelled."""
-        life_s = self._lifetime.total_seconds() / 3
         while True:
-            await self._post_left_behind(batcher)
-            shares = self._book.due(self._clock.steady_s(), life_s)
-            await asyncio.gather(*(self._renew(batcher, it) for it in shares))
+            await self.look_after(ledger)
             await asyncio.sleep(LOOK_S)
 
-    async def close(self, batcher: Batcher) -> None:
+    async def look_after(self, ledger: Ledger) -> None:
+        """Post what dead processes left, take the leases that are due, give back the idle ones."""
+        await self._post_left_behind(ledger)
+        due = self._book.due(self._clock.steady_s())
+        if due and await self._is_written(due):
+            await asyncio.gather(*(self._renew(ledger, it) for it in due))
+        await self._give_up(ledger, set(self._journal.leases) - self._book.leases)
+
+    async def close(self, ledger: Ledger) -> None:
         """Give the leases back, as far as Postgres is there."""
-        releases = [batcher.run(Release(it)) for it in self._leased]
-        await asyncio.gather(*releases, return_exceptions=True)
+        await self._give_up(ledger, self._journal.leases)
         self._journal.close()
 
-    async def _renew(self, batcher: Batcher, share: Share) -> None:
-        lease_id = share.lease_id or ""
-        # Rounded up: of ten requests a lease has one.
-        wanted = -(-share.account.budget.limit // LIMIT_PART)
-        expires_at = self._clock.now() + self._lifetime
+    async def _give_up(self, ledger: Ledger, leases: Collection[str]) -> None:
+        """Let leases go that nobody needs; those that fail come again, or expire."""
+        if not leases:
+            return
         try:
-            outcome = await batcher.run(Lease(lease_id, share.account, wanted, expires_at))
+            await asyncio.gather(*(ledger.run(Release(it)) for it in leases))
+            await asyncio.to_thread(self._journal.give_up, leases)
+        except (SolarisError, OSError):
+            logger.warning("leases_not_given_back", extra={"leases": len(leases)})
+
+    async def _is_written(self, due: Sequence[Share]) -> bool:
+        """Write down what leases there will be, for whoever comes after a dead process."""
+        leases = [it.lease_id for it in due if it.lease_id]
+        try:
+            await asyncio.to_thread(self._journal.lease, leases)
+        except OSError as fault:
+            logger.critical("lease_journal_failed", extra={"errno": fault.errno})
+            return False
+        return True
+
+    async def _renew(self, ledger: Ledger, share: Share) -> None:
+        known, asked_at_s = share.amount, self._clock.steady_s()
+        was_known, at_least = share.is_known, share.ask()
+        expires_at = self._clock.now() + timedelta(seconds=HELD_FOR_S)
+        lease = Lease(share.lease_id or "", share.account, share.wanted, at_least, expires_at)
+        try:
+            outcome = await ledger.run(lease)
+        except DatabaseUnreachableError:
+            # It was not asked, so that nothing has changed.
+            share.amount, share.is_known = known, was_known
         except SolarisError:
             return
-        if isinstance(outcome, Leased):
-            share.amount, share.renewed_at_s = outcome.amount, self._clock.steady_s()
-            self._leased.add(lease_id)
+        else:
+            if isinstance(outcome, Leased):
+                share.hear(outcome.amount, asked_at_s)
 
-    async def _post_left_behind(self, batcher: Batcher) -> None:
+    async def _post_left_behind(self, ledger: Ledger) -> None:
         """Post what processes that are gone had granted; what fails comes again."""
         for found in await asyncio.to_thread(self._journal.take_over):
             is_done = False
             try:
-                await asyncio.gather(*map(batcher.run, found.posts))
+                await asyncio.gather(*map(ledger.run, found.posts))
+                await asyncio.gather(*(ledger.run(Release(it)) for it in found.leases))
                 is_done = True
                 logger.warning("leases_of_a_dead_worker_posted", extra={"calls": len(found.posts)})
             except SolarisError:
@@ -164,18 +194,11 @@ class Leases:
     def _give_back(self, request_id: str) -> None:
         grant = self._grants.pop(request_id)
         self._book.correct(grant.accounts, grant.post.spend, NOTHING)
-        self._journal.forget(request_id)
+        self._forget(request_id)
 
-
-def _with_spend(post: Post, spend: Spend, *, is_estimated: bool) -> Post:
-    return Post(
-        post.request_id,
-        post.model,
-        post.charges,
-        spend,
-        is_estimated,
-        post.at,
-        post.user_id,
-        post.team_id,
-        post.key_id,
-    )
+    def _forget(self, request_id: str) -> None:
+        try:
+            self._journal.forget(request_id)
+        except OSError as fault:
+            # It stays in the journal; posted twice it counts once.
+            logger.critical("lease_journal_failed", extra={"errno": fault.errno})
