@@ -35,7 +35,7 @@ from app.ledger.book import (
     Settle,
     Spend,
 )
-from app.ledger.lease import GRANTS_FOR_S, LeaseBook
+from app.ledger.lease import GRANTS_FOR_S, RENEWED_EVERY_S, LeaseBook
 from app.ledger.periods import Window
 from app.ledger.rules import Account, Budget
 from app.services.lease_journal import LeaseJournal
@@ -102,11 +102,13 @@ class LeaseMachine(RuleBasedStateMachine):
         self.truth: dict[str, int] = {}
         self.processes: list[Process] = []
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(spent=st.sampled_from([1, 300, 340, 360]))
+    def start(self, spent: int) -> None:
         self.processes = [self._new(), self._new()]
         self.look_after(0, 0)
         self.look_after(1, 0)
+        # Leases shrink where little is left.
+        self.others_call(spent, spent)
 
     def _new(self) -> Process:
         it = process(Path(self.folder.name), next(self.names), self.clock)
@@ -174,7 +176,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.processes[at] = self._new()
         self.look_after(at, 0)
 
-    @rule(tokens=st.integers(1, 150), used=st.sampled_from([0, 1, 150, 150]))
+    @rule(tokens=st.integers(1, 50), used=st.sampled_from([0, 1, 50]))
     def others_call(self, tokens: int, used: int) -> None:
         request_id = next(self.ids)
         if isinstance(self.ledger.book.run(wish(request_id, tokens)), Granted):
@@ -283,6 +285,39 @@ def test_lease_that_was_not_renewed_for_ten_minutes_grants_nothing(
     clock.advance(GRANTS_FOR_S + 1)
 
     assert not granted(leased, "a", 1)
+
+
+def test_posted_call_is_taken_out_of_its_lease(leased: Process, ledger: Ledger) -> None:
+    assert granted(leased, "a", 13)
+    post = leased.leases.end(Settle("a", Spend(11, 0)))
+    assert post is not None
+
+    asyncio.run(ledger.run(post))
+
+    assert ledger.book.lines[SHARED.key] == Line(posted=11, pending=9)
+
+
+def test_lease_is_what_it_was_after_a_question_that_was_never_put(
+    leased: Process, ledger: Ledger, clock: FakeClock
+) -> None:
+    clock.advance(RENEWED_EVERY_S)
+    ledger.way = "away"
+
+    asyncio.run(leased.leases.look_after(ledger))
+
+    assert granted(leased, "a", 20)
+
+
+def test_lease_is_half_of_it_while_nobody_heard_what_became_of_it(
+    leased: Process, ledger: Ledger, clock: FakeClock
+) -> None:
+    clock.advance(RENEWED_EVERY_S)
+    ledger.way = "silent"
+
+    asyncio.run(leased.leases.look_after(ledger))
+    asyncio.run(leased.leases.look_after(ledger))
+
+    assert [granted(leased, "a", 11), granted(leased, "b", 10)] == [False, True]
 
 
 def test_call_given_back_leaves_its_lease_to_the_next(leased: Process) -> None:
