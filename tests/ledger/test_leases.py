@@ -320,6 +320,19 @@ def test_lease_is_half_of_it_while_nobody_heard_what_became_of_it(
     assert [granted(leased, "a", 11), granted(leased, "b", 10)] == [False, True]
 
 
+def test_lease_that_shrank_unheard_is_no_less_than_its_process_goes_by(
+    leased: Process, ledger: Ledger, clock: FakeClock
+) -> None:
+    ledger.book.run(wish("others", 370))
+    clock.advance(RENEWED_EVERY_S)
+    ledger.way = "answer lost"
+
+    asyncio.run(leased.leases.look_after(ledger))
+
+    assert ledger.book.lines[SHARED.key].pending == 370 + 10
+    assert [granted(leased, "a", 11), granted(leased, "b", 10)] == [False, True]
+
+
 def test_call_given_back_leaves_its_lease_to_the_next(leased: Process) -> None:
     assert granted(leased, "a", 20)
 
