@@ -26,6 +26,7 @@ class FragilePostgres:
         self.url = self._server.url
         self._command = shlex.split((data_dir / "postmaster.opts").read_text())
         self._user = self._process.username()
+        self._log = data_dir / "again.log"
         # The ones that were started here, which must be waited for.
         self._again: list[subprocess.Popen[bytes]] = []
 
@@ -45,14 +46,14 @@ class FragilePostgres:
         self._start()
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not self._is_ready():
-            assert time.monotonic() < deadline_s, "Postgres did not start again"
+            assert time.monotonic() < deadline_s, self._log.read_text()[-2000:]
             time.sleep(0.05)
             if self._again[-1].poll() is not None:
                 # A process of the one before was still at its memory.
                 self._start()
 
     def _start(self) -> None:
-        with (self._data_dir / "again.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._again.append(
                 subprocess.Popen(
                     self._command,
@@ -89,5 +90,6 @@ class FragilePostgres:
     def _is_ready(self) -> bool:
         with contextlib.suppress(FileNotFoundError, IndexError):
             lines = (self._data_dir / "postmaster.pid").read_text().splitlines()
-            return lines[7].strip() == "ready"
+            # The file of the one before is still there for a while.
+            return lines[0] == str(self._again[-1].pid) and lines[7].strip() == "ready"
         return False
