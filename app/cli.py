@@ -39,13 +39,13 @@ from app.ledger.periods import PERIODS
 from app.ledger.rules import METRICS, SCOPES
 from app.services.access_service import ROLES
 from app.services.budget_service import BudgetNotFoundError, UnknownSubjectError
+from app.services.identity import InvalidFactError
 from app.services.key_store import (
     KeyAmbiguousError,
     KeyNameTakenError,
     KeyNotFoundError,
     KeyRecord,
 )
-from app.services.people_service import InvalidFactError
 from app.services.people_store import PersonNotFoundError
 from app.utils.exceptions import DatabaseUnavailableError
 from app.utils.json_logging import logging_config
@@ -249,8 +249,6 @@ def create_key(
     expires_in_days: int | None,
 ) -> None:
     """Create a key and print it, once, alone on the last line."""
-    if not name.strip():
-        raise WrongUsageError("empty_name")
     expires_at = _days_from_now(expires_in_days) if expires_in_days else None
     try:
         key, record = access.create_key(
@@ -264,6 +262,8 @@ def create_key(
         )
     except KeyNameTakenError:
         raise CommandError("name_taken", name=name) from None
+    except InvalidFactError as error:
+        raise WrongUsageError("bad_fact", fact=error) from None
     _say(_text("key_made", id=record.id, name=record.name))
     click.echo(key)
 

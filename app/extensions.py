@@ -7,6 +7,7 @@ connection here.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,7 @@ from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
 from app.config.settings import PROJECT_ROOT, Settings
+from app.ledger.lease import LeaseBook
 from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
 from app.models import Base
@@ -28,6 +30,8 @@ from app.services.call_slots import CallSlots
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
+from app.services.lease_journal import LeaseJournal
+from app.services.leases import Leases
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
@@ -39,7 +43,7 @@ from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
 from app.services.token_service import TokenService
-from app.utils.clock import SystemClock
+from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
 
 if TYPE_CHECKING:
@@ -118,7 +122,15 @@ def engine_options() -> dict[str, object]:
         "pool_pre_ping": True,
         "pool_size": 5,
         # Statements fail rather than hang, and never put their values into an error.
-        "connect_args": {"connect_timeout": 3, "options": "-c statement_timeout=10000"},
+        "connect_args": {
+            "connect_timeout": 3,
+            "options": "-c statement_timeout=10000",
+            # A machine that is gone says nothing either.
+            "tcp_user_timeout": 10_000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+        },
         "hide_parameters": True,
     }
 
@@ -142,6 +154,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             settings.budgets.user_concurrency,
             settings.server.workers,
         ),
+        _leases(settings, clock) if settings.budgets.mode == "lenient" else None,
     )
     litellm_service = LiteLLMService(
         settings,
@@ -164,6 +177,16 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
         redis,
+    )
+
+
+def _leases(settings: Settings, clock: Clock) -> Leases:
+    # Of this process alone, and of no later one.
+    name = secrets.token_hex(6)
+    return Leases(
+        LeaseBook(name, settings.server.workers),
+        LeaseJournal(settings.server.state_dir / "leases", name),
+        clock,
     )
 
 

@@ -20,7 +20,6 @@ TEXTS: dict[str, dict[str, str]] = {
         "use o prefixo que `solaris keys list` mostra",
         "unknown_models": "--models: modelo desconhecido: {names}",
         "empty_models": "--models: a lista está vazia; sem a opção, a chave vale para todos",
-        "empty_name": "a chave precisa de um nome",
         "models_without_key": "sem chave do provedor, as chamadas a estes modelos falham: {names} "
         "(defina {variables})",
         "models_mocked": "sem chave do provedor, estes modelos respondem com texto simulado: "
@@ -58,7 +57,6 @@ TEXTS: dict[str, dict[str, str]] = {
         "use the prefix that `solaris keys list` shows",
         "unknown_models": "--models: unknown model: {names}",
         "empty_models": "--models: the list is empty; without the option the key is good for all",
-        "empty_name": "a key needs a name",
         "models_without_key": "without their provider's key, calls to these models fail: {names} "
         "(set {variables})",
         "models_mocked": "without their provider's key, these models answer with a mocked text: "

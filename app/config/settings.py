@@ -210,6 +210,7 @@ def _budgets(env: Environment) -> BudgetSettings:
     defaults = BudgetSettings()
     return BudgetSettings(
         timezone=env.timezone("TIMEZONE", defaults.timezone),
+        mode=env.choice("BUDGET_MODE", defaults.mode, ("strict", "lenient")),
         quota_status=int(env.choice("QUOTA_STATUS", "402", ("402", "429"))),
         hold_lifetime_s=env.integer("HOLD_LIFETIME", defaults.hold_lifetime_s, low=3, high=3600),
         user_concurrency=env.integer(

@@ -3,6 +3,8 @@
 While one batch commits, the next one gathers, so that a call costs less the more there are. What
 somebody waits for goes at once; the rest goes with the next, so that a caller's next call does not
 find the thread busy with the end of the last.
+
+A database that is silent holds the thread, but nobody who waits for longer than `PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -11,18 +13,29 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app.utils.exceptions import DatabaseUnavailableError, OverloadedError, SolarisError
+from app.utils.exceptions import (
+    DatabaseUnavailableError,
+    DatabaseUnreachableError,
+    OverloadedError,
+    SolarisError,
+)
 
 logger = logging.getLogger("ledger")
 
 MAX_BATCH = 256
 # For so long what nobody waits for waits for company.
 LINGER_S = 0.01
+# For so long somebody waits for a database that says nothing.
+PATIENCE_S = 2.0
+# After it was away nobody asks it for so long, but hears so at once.
+AWAY_S = 1.0
+CLOSE_PATIENCE_S = 5.0
 # Beyond this the database is far behind; callers hear so instead of waiting.
 MAX_WAITING = 8192
 
@@ -49,8 +62,10 @@ class LedgerBatcher(Generic[Operation, Outcome]):
         apply: Callable[[Sequence[Operation]], list[Outcome]],
         is_urgent: Callable[[Operation], bool] = _all_are_urgent,
         linger_s: float = LINGER_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._apply = apply
+        self._patience_s = patience_s
         self._is_urgent = is_urgent
         self._linger_s = linger_s
         self._waiting: deque[_Waiting[Operation, Outcome]] = deque()
@@ -59,16 +74,22 @@ class LedgerBatcher(Generic[Operation, Outcome]):
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread: threading.Thread | None = None
+        # What the thread is at, and since when.
+        self._running: Sequence[_Waiting[Operation, Outcome]] = ()
+        self._running_since_s = 0.0
+        self._away_until_s = float("-inf")
+        self._watch: asyncio.TimerHandle | None = None
         self.batches = 0
         self.operations = 0
 
     def close(self) -> None:
-        """Stop when what waits is done; the next operation starts it again. Blocks."""
+        """Stop when what waits is done; the next operation starts it again. Blocks, but not for
+        longer than `CLOSE_PATIENCE_S`."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_PATIENCE_S)
             self._thread = None
 
     async def run(self, operation: Operation) -> Outcome:
@@ -81,10 +102,13 @@ class LedgerBatcher(Generic[Operation, Outcome]):
         The future raises DatabaseUnavailableError, after which it may or may not have happened:
         every operation may be sent again.
 
-        Raises: OverloadedError.
+        Raises: OverloadedError; DatabaseUnreachableError at once, while it is known to be away.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
         with self._changed:
+            if self._is_away():
+                raise DatabaseUnreachableError(retry_after_s=1)
             if self._thread is None or not self._thread.is_alive():
                 self._start()
             if len(self._waiting) >= MAX_WAITING:
@@ -94,7 +118,31 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             self._urgent += is_urgent
             if is_urgent or len(self._waiting) == 1:
                 self._changed.notify()
+        if self._watch is None:
+            self._watch = loop.call_later(self._patience_s, self._look)
         return future
+
+    def _is_away(self) -> bool:
+        now_s = time.monotonic()
+        is_silent = bool(self._running) and now_s - self._running_since_s >= self._patience_s
+        return is_silent or now_s < self._away_until_s
+
+    def _look(self) -> None:
+        """Give up on a database that is silent: whoever waits hears so, the thread goes on."""
+        self._watch = None
+        with self._changed:
+            waiting: list[_Waiting[Operation, Outcome]] = []
+            if self._is_away():
+                waiting = [*self._running, *self._waiting]
+                self._waiting.clear()
+                self._urgent = 0
+            elif self._running or self._waiting:
+                loop = asyncio.get_running_loop()
+                self._watch = loop.call_later(self._patience_s, self._look)
+        error = DatabaseUnavailableError(retry_after_s=1)
+        if waiting:
+            logger.error("ledger_database_silent", extra={"operations": len(waiting)})
+            _resolve(waiting, [error] * len(waiting))
 
     def _start(self) -> None:
         self._is_closing = False
@@ -104,6 +152,8 @@ class LedgerBatcher(Generic[Operation, Outcome]):
     def _work(self) -> None:
         while batch := self._next_batch():
             outcomes = self._outcomes([waiting.operation for waiting in batch])
+            with self._changed:
+                self._running = ()
             self.batches += 1
             self.operations += len(batch)
             _tell(batch, outcomes)
@@ -116,11 +166,15 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             size = min(len(self._waiting), MAX_BATCH)
             batch = [self._waiting.popleft() for _ in range(size)]
             self._urgent -= sum(it.is_urgent for it in batch)
+            self._running, self._running_since_s = batch, time.monotonic()
             return batch
 
     def _outcomes(self, operations: Sequence[Operation]) -> list[Outcome | SolarisError]:
         try:
             return list(self._apply(operations))
+        except DatabaseUnavailableError as error:
+            self._away_until_s = time.monotonic() + AWAY_S
+            return [error] * len(operations)
         except SolarisError as error:
             return [error] * len(operations)
         except Exception:

@@ -22,6 +22,8 @@ LineKey = tuple[int, str, datetime]
 MOST = 2**40
 # Fewer tokens than this are no answer; `/v1/responses` takes no lower limit either.
 LEAST_OUTPUT_TOKENS = 16
+# What stands for the model of a hold that is a lease.
+LEASE_MODEL = "(lease)"
 
 
 class HoldState(Enum):
@@ -183,7 +185,41 @@ class Expire:
     now: datetime | None = None
 
 
-Operation = Reserve | Settle | Release | Checkpoint | Expire
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Set something of an account aside for one process, for when the ledger cannot be asked; or
+    set it anew. It is held like a call, but a process that is gone has used nothing of it beyond
+    what its journal says."""
+
+    request_id: str
+    account: Account
+    wanted: int
+    # So much of it the process may have granted by now, whatever it hears of this operation.
+    at_least: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Post what a call took that was served from leases. It draws on what they hold."""
+
+    request_id: str
+    model: str
+    # Each line that is charged, its metric, and the lease that it had there, if any.
+    charges: tuple[tuple[LineKey, str, str | None], ...]
+    spend: Spend
+    is_estimated: bool
+    at: datetime
+    user_id: str | None = None
+    team_id: str | None = None
+    key_id: str | None = None
+
+    @property
+    def leases(self) -> list[str]:
+        return [lease for _, _, lease in self.charges if lease is not None]
+
+
+Operation = Reserve | Settle | Release | Checkpoint | Expire | Lease | Post
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +258,17 @@ class Resolved:
     hold: Hold | None
 
 
-Outcome = Granted | Refused | Resolved
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """So much is set aside."""
+
+    amount: int
+
+
+Outcome = Granted | Refused | Resolved | Leased
+
+# Of what an account has left one lease takes this part at most.
+LEASE_PART = 4
 
 
 @dataclass
@@ -249,6 +295,8 @@ class Book:
                 return self._checkpoint(operation)
             case Expire():
                 return self._expire(operation)
+            case Lease() | Post():
+                return self._set_aside(operation)
 
     def left(self, account: Account) -> int:
         line = self.lines[account.key]
@@ -347,6 +395,74 @@ class Book:
         hold.is_estimated = True
         return self._resolve(hold, HoldState.EXPIRED)
 
+    def _set_aside(self, operation: Lease | Post) -> Outcome:
+        if isinstance(operation, Lease):
+            return self._lease(operation)
+        return self._post_leased(operation)
+
+    def _lease(self, wish: Lease) -> Leased:
+        key, metric = wish.account.key, wish.account.budget.metric
+        floor = self._free_lease(wish)
+        amount = max(floor, min(wish.wanted, self.left(wish.account) // LEASE_PART))
+        self._line(key).pending += amount
+        self.holds[wish.request_id] = Hold(
+            wish.request_id,
+            LEASE_MODEL,
+            None,
+            None,
+            None,
+            (Entry(key, metric, amount),),
+            NOTHING,
+            wish.expires_at,
+            checkpoint=NOTHING,
+        )
+        self.changed_holds.add(wish.request_id)
+        return Leased(amount)
+
+    def _free_lease(self, wish: Lease) -> int:
+        """Free what the lease was, and return what it must not fall below."""
+        known = self.holds.get(wish.request_id)
+        if known is None or known.state is not HoldState.PENDING:
+            return 0
+        self._free(known)
+        return min(wish.at_least, known.entries[0].held)
+
+    def _post_leased(self, end: Post) -> Resolved:
+        known = self.holds.get(end.request_id)
+        if known is not None and known.state is HoldState.SETTLED:
+            return Resolved(known)
+        for _, metric, lease in end.charges:
+            self._draw(lease, end.spend.of(metric))
+        if known is not None:
+            # It was reserved after all, and nobody heard of it.
+            return self._settle(Settle(end.request_id, end.spend, end.is_estimated))
+        for key, metric, _ in end.charges:
+            self._line(key).posted += end.spend.of(metric)
+        self.holds[end.request_id] = Hold(
+            end.request_id,
+            end.model,
+            end.user_id,
+            end.team_id,
+            end.key_id,
+            tuple(Entry(key, metric, 0) for key, metric, _ in end.charges),
+            NOTHING,
+            end.at,
+            posted=end.spend,
+            is_estimated=end.is_estimated,
+        )
+        return self._resolve(self.holds[end.request_id], HoldState.SETTLED)
+
+    def _draw(self, lease: str | None, amount: int) -> None:
+        """Take what is posted out of what was set aside for it, as far as that goes."""
+        hold = self.holds.get(lease or "")
+        if hold is None or hold.state is not HoldState.PENDING:
+            return
+        (entry,) = hold.entries
+        drawn = min(amount, entry.held)
+        self._line(entry.key).pending -= drawn
+        hold.entries = (replace(entry, held=entry.held - drawn),)
+        self.changed_holds.add(hold.request_id)
+
     def _post(self, hold: Hold, spend: Spend) -> None:
         """Post ``spend`` in all, of which some may be posted already, and free what is held."""
         self._free(hold)
@@ -374,13 +490,33 @@ def keys_of(operations: Iterable[Operation], holds: Mapping[str, Hold]) -> list[
     """Return the lines that operations touch, in the order in which they are locked."""
     keys: set[LineKey] = set()
     for operation in operations:
-        if isinstance(operation, Reserve):
-            keys.update(account.key for account in operation.accounts)
+        keys.update(keys_named_by(operation))
         hold = holds.get(operation.request_id)
         # A checkpoint changes no line.
         if hold is not None and not isinstance(operation, Checkpoint):
             keys.update(entry.key for entry in hold.entries)
     return sorted(keys)
+
+
+def keys_named_by(operation: Operation) -> list[LineKey]:
+    """Return the lines that an operation names itself."""
+    match operation:
+        case Reserve():
+            return [account.key for account in operation.accounts]
+        case Lease():
+            return [operation.account.key]
+        case Post():
+            return [key for key, _, _ in operation.charges]
+    return []
+
+
+def hold_ids(operations: Sequence[Operation]) -> list[str]:
+    """Return the holds that operations touch, in the order in which they are locked."""
+    ids = {operation.request_id for operation in operations}
+    for operation in operations:
+        if isinstance(operation, Post):
+            ids.update(operation.leases)
+    return sorted(ids)
 
 
 def _output_of(spend: Spend, demand: Demand) -> int:

@@ -32,12 +32,13 @@ from app.ledger.book import (
     Operation,
     Outcome,
     Refused,
-    Reserve,
     Spend,
+    hold_ids,
+    keys_named_by,
     keys_of,
 )
 from app.ledger.rules import Budget, place_of
-from app.utils.exceptions import DatabaseUnavailableError
+from app.utils.exceptions import DatabaseUnavailableError, DatabaseUnreachableError
 
 # Prepared once for a connection: planning them again took Postgres longer than running them. The
 # plans are made while the tables are still small, and must hold when they are not.
@@ -152,6 +153,20 @@ class LedgerStore:
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Run the operations in their order, all in one transaction; return their outcomes."""
+        was_connected = self._connection is not None
+        try:
+            return self._apply_until_known(operations)
+        except DatabaseUnavailableError:
+            if not was_connected:
+                raise
+        # Postgres was started again since, perhaps: every operation may be run once more.
+        try:
+            return self._apply_until_known(operations)
+        except DatabaseUnreachableError as fault:
+            # The first time something was sent.
+            raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+
+    def _apply_until_known(self, operations: Sequence[Operation]) -> list[Outcome]:
         for _ in range(MAX_TRIES - 1):
             with contextlib.suppress(_HoldAppearedError):
                 return self._apply(operations)
@@ -221,8 +236,7 @@ class LedgerStore:
 
     def _expected_keys(self, operations: Iterable[Operation]) -> Iterator[LineKey]:
         for operation in operations:
-            if isinstance(operation, Reserve):
-                yield from (account.key for account in operation.accounts)
+            yield from keys_named_by(operation)
             # A checkpoint changes no line.
             if not isinstance(operation, Checkpoint):
                 yield from self._keys_of_holds.get(operation.request_id, ())
@@ -244,7 +258,7 @@ class LedgerStore:
                 connection = self._connected()
                 with connection.cursor() as cursor:
                     yield cursor
-            except (psycopg2.OperationalError, psycopg2.InterfaceError, PoolTimeoutError) as fault:
+            except (psycopg2.OperationalError, psycopg2.InterfaceError) as fault:
                 self.close()
                 raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
             except BaseException:
@@ -255,8 +269,8 @@ class LedgerStore:
         if self._connection is None:
             try:
                 self._connection = self._engine.raw_connection()
-            except DBAPIError as fault:
-                raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+            except (DBAPIError, PoolTimeoutError) as fault:
+                raise DatabaseUnreachableError(retry_after_s=RETRY_AFTER_S) from fault
             self._connection.driver_connection.autocommit = True
             with self._connection.cursor() as cursor:
                 cursor.execute(PREPARE)
@@ -270,8 +284,8 @@ class LedgerStore:
             connection.close()
 
 
-def _lock(cursor: Any, operations: Iterable[Operation], keys: Iterable[LineKey]) -> Book:
-    ids = list({operation.request_id for operation in operations})
+def _lock(cursor: Any, operations: Sequence[Operation], keys: Iterable[LineKey]) -> Book:
+    ids = hold_ids(operations)
     wanted = [
         {"budget_id": budget, "subject": subject, "period_start": start}
         for budget, subject, start in keys

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.config.settings import SecuritySettings
-from app.services.identity import Headers, Person, decode_header, person_from_headers
+from app.services.identity import Headers, Person, decode_header, person_from_headers, valid_id
 from app.services.key_cache import KeyCache
 from app.services.key_format import generate_key, hash_key, is_well_formed, shown_prefix
 from app.services.key_store import KeyRecord, KeyStore
@@ -113,8 +113,11 @@ class AccessService:
     ) -> tuple[str, KeyRecord]:
         """Make a key and return it with its record; it cannot be shown again.
 
-        Raises: KeyNameTakenError, DatabaseUnavailableError.
+        Raises: InvalidFactError, KeyNameTakenError, DatabaseUnavailableError.
         """
+        for fact, value in (("name", name), ("user", user_id), ("team", team_id)):
+            if value is not None:
+                valid_id(fact, value)
         key = generate_key()
         record = self._store.add(
             name=name,

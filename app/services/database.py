@@ -1,10 +1,15 @@
-"""Sessions for the stores of what is not the ledger: blocking, one unit of work each."""
+"""Sessions for the stores of what is not the ledger: blocking, one unit of work each.
+
+From the event loop they are asked in threads, and not waited for without end.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -14,6 +19,21 @@ from sqlalchemy.orm import Session
 from app.utils.exceptions import DatabaseUnavailableError
 
 logger = logging.getLogger(__name__)
+
+# A Postgres that says nothing for so long is away.
+PATIENCE_S = 2.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(query: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking query in a thread. Raises: DatabaseUnavailableError, also for its silence."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.to_thread(query, *args, **kwargs)
+    except TimeoutError as fault:
+        raise DatabaseUnavailableError(retry_after_s=5) from fault
 
 
 @contextmanager

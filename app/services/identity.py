@@ -13,11 +13,16 @@ from urllib.parse import unquote
 
 import jwt
 
+from app.ledger.rules import EVERYBODY
 from app.utils.exceptions import IdentityRejectedError
 
 MAX_VALUE_LENGTH = 256
 # Open WebUI stamps its tokens with its own host's clock; one second ahead must lock nobody out.
 CLOCK_LEEWAY_S = 60
+
+
+class InvalidFactError(ValueError):
+    """A name, e-mail address or id that cannot be one; its text is which of them."""
 
 
 class Headers(Protocol):
@@ -126,7 +131,16 @@ def _meaningful(value: str) -> str | None:
 def clean(value: str) -> str:
     """Drop control characters, and cut what no honest identity needs."""
     printable = "".join(character for character in value if character.isprintable())
-    return printable.strip()[:MAX_VALUE_LENGTH].rstrip()
+    name = printable.strip()[:MAX_VALUE_LENGTH].rstrip()
+    # In a budget it stands for everybody, so that it is nobody's name.
+    return "" if name == EVERYBODY else name
+
+
+def valid_id(fact: str, value: str) -> str:
+    """Return an id that a client could name. Raises: InvalidFactError, naming ``fact``."""
+    if not value or clean(value) != value:
+        raise InvalidFactError(fact)
+    return value
 
 
 def _person_from_jwt(token: str, secret: str) -> Person:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
+from app.services.database import in_thread
 from app.services.key_store import KeyRecord, KeyStore
 from app.utils.clock import Clock
 from app.utils.exceptions import DatabaseUnavailableError
@@ -78,7 +79,7 @@ class KeyCache:
         started_at_s = self._clock.steady_s()
         unseen_s = started_at_s - self._polled_at_s
         try:
-            changes = await asyncio.to_thread(self._store.changes, unseen_s + LONGEST_CHANGE_S)
+            changes = await in_thread(self._store.changes, unseen_s + LONGEST_CHANGE_S)
         except DatabaseUnavailableError:
             self._note_absence()
             return
@@ -92,7 +93,7 @@ class KeyCache:
     async def _load(self, key_hash: bytes) -> KeyRecord | None:
         asked_at_s = self._clock.steady_s()
         try:
-            record = await asyncio.to_thread(self._store.find, key_hash)
+            record = await in_thread(self._store.find, key_hash)
         except DatabaseUnavailableError:
             self._note_absence()
             raise

@@ -9,15 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from app.services.access_service import Caller
-from app.services.identity import MAX_VALUE_LENGTH, clean
+from app.services.identity import MAX_VALUE_LENGTH, InvalidFactError, clean, valid_id
 from app.services.people_register import PeopleRegister
 from app.services.people_store import TEAM, PeopleStore, PersonRecord, TeamRecord
 from app.services.team_assignments import TeamAssignments
 from app.utils.clock import Clock
-
-
-class InvalidFactError(ValueError):
-    """A name, e-mail address or id that cannot be one; its text is which of them."""
 
 
 class PeopleService:
@@ -81,7 +77,7 @@ class PeopleService:
 
         Raises: PersonExistsError, InvalidFactError.
         """
-        return _person(self._store.add_person(_checked_id(person_id), _columns(changes)))
+        return _person(self._store.add_person(valid_id("id", person_id), _columns(changes)))
 
     def change_person(self, person_id: str, changes: Mapping[str, str | None]) -> dict[str, Any]:
         """Set a person's `name`, `email` or `team`; a team binds everywhere within 5 seconds.
@@ -92,7 +88,7 @@ class PeopleService:
 
     def set_person(self, person_id: str, changes: Mapping[str, str | None]) -> bool:
         """Change a person, or make them; return whether they are new. Raises: InvalidFactError."""
-        return self._store.set_person(_checked_id(person_id), _columns(changes))
+        return self._store.set_person(valid_id("id", person_id), _columns(changes))
 
     def remove_person(self, person_id: str) -> None:
         """Forget a person, not what they spent; the team they were given binds a minute more.
@@ -110,7 +106,7 @@ class PeopleService:
 
     def create_team(self, team_id: str, name: str | None = None) -> dict[str, Any]:
         """Raises: TeamExistsError, InvalidFactError."""
-        return _team(self._store.add_team(_checked_id(team_id), _checked("name", name)))
+        return _team(self._store.add_team(valid_id("id", team_id), _checked("name", name)))
 
     def change_team(self, team_id: str, name: str | None) -> dict[str, Any]:
         """Raises: TeamNotFoundError, InvalidFactError."""
@@ -118,7 +114,7 @@ class PeopleService:
 
     def set_team(self, team_id: str, name: str | None) -> bool:
         """Name a team, or make it; return whether it is new. Raises: InvalidFactError."""
-        return self._store.set_team(_checked_id(team_id), _checked("name", name))
+        return self._store.set_team(valid_id("id", team_id), _checked("name", name))
 
     def remove_team(self, team_id: str) -> None:
         """Take a team away, and everyone out of it, everywhere within 5 seconds.
@@ -141,13 +137,6 @@ def _checked(fact: str, value: str | None) -> str | None:
     if clean(value) != value or (fact == "email" and value and not _is_email(value)):
         raise InvalidFactError(fact)
     return value or None
-
-
-def _checked_id(value: str) -> str:
-    """Return an id that a client could name. Raises: InvalidFactError."""
-    if not value or clean(value) != value:
-        raise InvalidFactError("id")
-    return value
 
 
 def _is_email(value: str) -> bool:

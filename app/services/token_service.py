@@ -26,6 +26,7 @@ from app.ledger.book import (
     Granted,
     Operation,
     Outcome,
+    Post,
     Refused,
     Release,
     Reserve,
@@ -37,11 +38,16 @@ from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
 from app.ledger.windows import split
 from app.services.call_slots import CallSlots, Slot
+from app.services.leases import Leases
 from app.services.quota_errors import refusal
 from app.services.short_windows import ShortWindows, Taken
 from app.services.write_ahead import ALLOWANCE_TOKENS, WriteAhead
 from app.utils.clock import Clock
-from app.utils.exceptions import DatabaseUnavailableError, SolarisError
+from app.utils.exceptions import (
+    DatabaseUnavailableError,
+    DatabaseUnreachableError,
+    SolarisError,
+)
 from app.utils.helpers import calculate_cost
 
 logger = logging.getLogger("ledger")
@@ -50,6 +56,8 @@ logger = logging.getLogger("ledger")
 SIGNS_A_LIFETIME = 3
 # A changed budget binds everywhere after this long at most.
 BUDGETS_LIFETIME_S = 2.0
+# A call waits for so long for them, where Postgres is silent.
+BUDGETS_PATIENCE_S = 1.0
 SWEEP_AT_ONCE = 500
 CLOSE_PATIENCE_S = 5.0
 
@@ -83,9 +91,11 @@ class TokenService:
         clock: Clock,
         windows: ShortWindows | None = None,
         slots: CallSlots | None = None,
+        leases: Leases | None = None,
     ) -> None:
         """``reader`` asks beside the batches, which have ``store`` to themselves. Without
-        ``windows`` budgets by the minute are in Postgres like the others."""
+        ``windows`` budgets by the minute are in Postgres like the others; without ``leases``
+        nobody is served while it is away."""
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
         self._accounts = AccountFinder(self._zone)
@@ -98,9 +108,11 @@ class TokenService:
         self._clock = clock
         self._windows = windows
         self._slots = slots
+        self._leases = leases
         self._budgets: list[Budget] = []
         self._budgets_at_s = float("-inf")
-        self._budgets_lock = asyncio.Lock()
+        self._budgets_reading: asyncio.Task[None] | None = None
+        self._budgets_asked_s = 0.0
         self._held: set[Hold] = set()
         self._background: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,6 +123,9 @@ class TokenService:
             asyncio.create_task(self._keep_alive(), name="ledger-keep-alive"),
             asyncio.create_task(self._sweep(), name="ledger-sweep"),
         ]
+        if self._leases is not None:
+            keep = self._leases.keep(self._batcher)
+            self._tasks.append(asyncio.create_task(keep, name="ledger-leases"))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -121,11 +136,18 @@ class TokenService:
         self._tasks = []
         if self._background:
             await asyncio.wait(self._background, timeout=CLOSE_PATIENCE_S)
+        if self._leases is not None:
+            await self._leases.close(self._batcher)
         if self._slots is not None:
             await self._slots.close()
-        await asyncio.to_thread(self._batcher.close)
-        await asyncio.to_thread(self._store.close)
-        await asyncio.to_thread(self._reader.close)
+        await self._closed(self._batcher.close, self._store.close, self._reader.close)
+
+    async def _closed(self, *closing: Callable[[], None]) -> None:
+        """Close blocking things one after the other; a silent Postgres does not keep us."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_PATIENCE_S + 1):
+                for close in closing:
+                    await asyncio.to_thread(close)
 
     async def reserve(
         self,
@@ -225,14 +247,34 @@ class TokenService:
         return (model.name, *(group.name for group in groups if model.name in group.members))
 
     async def _current_budgets(self) -> list[Budget]:
-        """Return the budgets as they were two seconds ago at most."""
+        """Return the budgets as they were two seconds ago, three where Postgres is slow to tell.
+
+        Raises: DatabaseUnavailableError, where they cannot be read.
+        """
         if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S:
             # Who comes meanwhile waits too: an old list might let them pass.
-            async with self._budgets_lock:
-                if self._clock.steady_s() - self._budgets_at_s >= BUDGETS_LIFETIME_S:
-                    self._budgets = await asyncio.to_thread(self._read_budgets)
-                    self._budgets_at_s = self._clock.steady_s()
+            await self._refreshed()
+        longest_s = BUDGETS_LIFETIME_S + BUDGETS_PATIENCE_S
+        # From leases calls go on under the budgets that were known last.
+        longest_s = longest_s if self._leases is None else float("inf")
+        if self._clock.steady_s() - self._budgets_at_s >= longest_s:
+            raise DatabaseUnavailableError(retry_after_s=1)
         return self._budgets
+
+    async def _refreshed(self) -> None:
+        """Wait for the read that is under way, which begins now if there is none; not for long."""
+        now_s = self._clock.steady_s()
+        if self._budgets_reading is None or self._budgets_reading.done():
+            self._budgets_asked_s = now_s
+            self._budgets_reading = asyncio.create_task(self._refresh(), name="ledger-budgets")
+        left_s = self._budgets_asked_s + BUDGETS_PATIENCE_S - now_s
+        await asyncio.wait({self._budgets_reading}, timeout=max(0.0, left_s))
+
+    async def _refresh(self) -> None:
+        asked_at_s = self._clock.steady_s()
+        with contextlib.suppress(DatabaseUnavailableError):
+            self._budgets = await asyncio.to_thread(self._read_budgets)
+            self._budgets_at_s = asked_at_s
 
     def _read_budgets(self) -> list[Budget]:
         if not self._has_defaults:
@@ -277,24 +319,49 @@ class TokenService:
         return outcome, None
 
     async def _take(self, wish: Reserve) -> Outcome:
+        if self._leases is None:
+            return await self._ask(wish)
+        try:
+            outcome = await self._ask(wish)
+        except DatabaseUnavailableError:
+            return await self._leases.grant(wish)
+        self._leases.note(wish.accounts)
+        return outcome
+
+    async def _ask(self, wish: Reserve) -> Outcome:
         try:
             return await self._batcher.run(wish)
+        except DatabaseUnreachableError:
+            raise
         except (asyncio.CancelledError, DatabaseUnavailableError):
             # It may be held all the same; whoever waited for it is gone.
             self._send_soon(Release(wish.request_id))
             raise
 
-    def _resolve(self, hold: Hold, operation: Operation) -> None:
+    def _resolve(self, hold: Hold, operation: Settle | Release) -> None:
         if hold in self._held:
             self._held.discard(hold)
             hold.allowance.taken = operation.spend if isinstance(operation, Settle) else NOTHING
-            self._send_soon(operation)
+            if self._leases is not None and self._leases.has(hold.id):
+                self._end_lease(self._leases, operation)
+            else:
+                self._send_soon(operation)
             if self._windows is not None and hold.windows is not None:
                 self._soon(
                     self._windows.settle(hold.windows, operation.spend)
                     if isinstance(operation, Settle)
                     else self._windows.give_back(hold.windows)
                 )
+
+    def _end_lease(self, leases: Leases, operation: Settle | Release) -> None:
+        post = leases.end(operation)
+
+        async def send(post: Post) -> None:
+            await self._send(post, None)
+            leases.posted(post.request_id)
+
+        if post is not None:
+            self._soon(send(post))
 
     def _send_soon(self, operation: Operation) -> None:
         """Send an operation before any that comes after: a fallback needs the room of the attempt

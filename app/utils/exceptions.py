@@ -17,7 +17,8 @@ SolarisError
 ├── ServiceUnavailableError               503
 │   ├── OverloadedError                   503  every slot of this worker is taken
 │   ├── DrainingError                     503  this worker is about to stop
-│   ├── DatabaseUnavailableError          503
+│   ├── DatabaseUnavailableError          503  what was sent may have been done
+│   │   └── DatabaseUnreachableError      503  nothing was sent
 │   ├── SpoolUnavailableError             503  what happens could not be put on record
 │   └── NotReadyError                     503
 └── LiteLLMError                          502  LiteLLM or a provider answered with junk, or failed
@@ -177,6 +178,10 @@ class DrainingError(ServiceUnavailableError):
 
 class DatabaseUnavailableError(ServiceUnavailableError):
     code = "database_unavailable"
+
+
+class DatabaseUnreachableError(DatabaseUnavailableError):
+    """There is no connection, so that nothing can have happened."""
 
 
 class SpoolUnavailableError(ServiceUnavailableError):

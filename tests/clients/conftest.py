@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from app.config.settings import (
 )
 from app.embedded.network import free_port
 from app.extensions import services_of
+from app.services.token_service import BUDGETS_LIFETIME_S
 from tests.conftest import ADMIN_KEY, MASTER_KEY, SECRET_KEY, WEBHOOK_SECRET
 from tests.fakes.litellm import FakeLiteLLM
 from tests.servers import ProxyServer
@@ -105,6 +107,20 @@ def shop(
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE api_keys RESTART IDENTITY"))
     engine.dispose()
+
+
+@pytest.fixture
+def spent(
+    shop: Shop, proxy_and_upstream: tuple[ProxyServer, FakeLiteLLM, Settings]
+) -> Iterator[Shop]:
+    """A proxy whose people have nothing left today."""
+    budgets = services_of(create_app(proxy_and_upstream[2])).budgets
+    place = {"scope": "user", "subject": "*", "metric": "requests", "period": "day"}
+    budgets.set(**place, limit=0, mode="enforce")
+    time.sleep(BUDGETS_LIFETIME_S)
+    yield shop
+    budgets.remove(**place)
+    time.sleep(BUDGETS_LIFETIME_S)
 
 
 @pytest.fixture

@@ -217,6 +217,19 @@ def test_budget_of_litellm_that_is_spent_is_tried_once_by_everyone(shop: Shop) -
     assert chain.message.startswith("402 O orçamento")
 
 
+def test_budget_of_ours_that_is_spent_is_tried_once_by_everyone(spent: Shop) -> None:
+    chain, node = together(lambda: librechat(spent), lambda: openai_node(spent))
+    with pytest.raises(sdk.APIStatusError) as caught:
+        openai_python(spent).chat.completions.create(**TURN)
+
+    assert [line["status"] for line in spent.served(3)] == [402] * 3
+    assert spent.upstream.calls == []
+    assert (caught.value.status_code, caught.value.code) == (402, "insufficient_quota")
+    assert caught.value.response.headers["x-ratelimit-remaining-requests"] == "0"
+    assert {node.error["status"], caught.value.status_code} == {402}  # type: ignore[index]
+    assert chain.message.startswith("402 Seu orçamento de pedidos para hoje acabou")
+
+
 def test_html_from_upstream_is_never_shown(shop: Shop) -> None:
     shop.upstream.default = raw(b"<html>Bad gateway</html>", "text/html", 502)
 

@@ -94,6 +94,15 @@ def test_keys_create_prints_the_key_alone_on_standard_output(solaris: Run) -> No
     assert "librechat" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["*"], ["a", "--user", "*"], ["a", "--team", ""]])
+def test_keys_create_for_nobody_that_can_be_named_is_refused(
+    solaris_here: Run, arguments: list[str]
+) -> None:
+    done = solaris_here("keys", "create", *arguments)
+
+    assert (done.returncode, listed(solaris_here("keys", "list", "--json"))) == (2, [])
+
+
 def test_key_created_is_good_for_a_call(solaris_here: Run, client: FlaskClient) -> None:
     key = solaris_here("keys", "create", "librechat").stdout.splitlines()[-1]
 
@@ -159,7 +168,7 @@ def test_keys_revoke_takes_the_key_off_the_list(solaris_here: Run) -> None:
         (["keys", "revoke", "nobody"], 1, "nobody"),
         (["keys", "create", "a", "--models", "gpt-4,gpt-9"], 2, "gpt-9"),
         (["keys", "create", "a", "--models", " , "], 2, "--models"),
-        (["keys", "create", " "], 2, "precisa de um nome"),
+        (["keys", "create", " "], 2, "name: valor inválido"),
         (["keys", "create", "a", "--role", "king"], 2, "king"),
         (["keys", "create", "a", "--expires-in-days", "0"], 2, "--expires-in-days"),
         (["keys", "create"], 2, "NAME"),

@@ -19,6 +19,7 @@ from app.ledger.book import (
     Refused,
     Release,
     Reserve,
+    Resolved,
     Settle,
     Spend,
 )
@@ -141,7 +142,7 @@ def said(outcome: Outcome) -> Said:
         )
     if isinstance(outcome, Refused):
         return ("refused", outcome.account.budget.id)
-    return KNOWN if outcome.hold else NO_SUCH_HOLD
+    return KNOWN if isinstance(outcome, Resolved) and outcome.hold else NO_SUCH_HOLD
 
 
 def _amounts(spend: Spend) -> Amounts:

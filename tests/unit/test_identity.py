@@ -74,6 +74,11 @@ def test_header_of_base64_is_decoded() -> None:
     assert decode_header(b64("Łukasz 李")) == "Łukasz 李"
 
 
+@pytest.mark.parametrize("value", ["*", " * ", b64("*")])
+def test_header_with_the_budgets_word_for_everybody_names_nobody(value: str) -> None:
+    assert decode_header(value) is None
+
+
 @pytest.mark.parametrize("value", ["b64:***", "b64:é", "b64:YQ", b64(b"\xff\xfe")])
 def test_header_of_broken_base64_is_none(value: str) -> None:
     assert decode_header(value) is None
@@ -210,7 +215,7 @@ def test_signed_person_of_a_clock_that_is_far_off_is_rejected(claim: str, second
     [
         token("another-secret-of-32-bytes-or-even-more"),
         token(algorithm="HS512", secret=SECRET * 2),
-        jwt.encode(CLAIMS, None, algorithm="none"),
+        jwt.encode(CLAIMS, "", algorithm="none"),
         token(iss="somebody-else"),
         token(iss=None),
         token(sub=None),

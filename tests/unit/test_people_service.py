@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.services.access_service import Caller
-from app.services.identity import Person
-from app.services.people_service import InvalidFactError, PeopleService
+from app.services.identity import InvalidFactError, Person
+from app.services.people_service import PeopleService
 from tests.fakes.clock import FakeClock
 from tests.fakes.people_store import FakePeopleStore
 
