@@ -41,7 +41,7 @@ def test_texts_of_both_languages_have_the_same_keys_and_places(
 @pytest.mark.parametrize(
     ("table", "modules"),
     [
-        (TEXTS, ["app/cli.py"]),
+        (TEXTS, [str(it) for it in (PROJECT_ROOT / "app" / "cli").glob("*.py")]),
         (CONSOLE_TEXTS, ["app/embedded/stack.py", "app/embedded/banner.py"]),
     ],
     ids=["commands", "console"],
