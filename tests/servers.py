@@ -39,6 +39,7 @@ def environment_of(settings: Settings, port: int) -> dict[str, str]:
         "SECRET_KEY": settings.security.secret_key,
         "ADMIN_API_KEY": settings.security.admin_api_key or "",
         "WEBHOOK_SECRET": next(iter(settings.security.webhook_secrets), ""),
+        "AUDIT_HMAC_KEY": settings.audit.hmac_keys[0],
     }
 
 

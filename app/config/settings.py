@@ -48,7 +48,7 @@ class ServerSettings:
     drain_grace_s: int = 30
     # Whose X-Forwarded-Proto and kin are believed: nginx's addresses.
     forwarded_allow_ips: str = "127.0.0.1,::1"
-    # Where workers of one machine leave what others must find: the drain marker, later the spool.
+    # Where workers of one machine leave what others must find, and what must outlive them.
     state_dir: Path = PROJECT_ROOT / "var" / "spool"
     max_body_bytes: int = MAX_BODY_BYTES
     max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS
@@ -99,6 +99,19 @@ class SecuritySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    # Newest first: the one that signs, and those that signed before it. Not in the database.
+    hmac_keys: tuple[str, ...] = field(default=(DEVELOPMENT_SECRET_KEY,), repr=False)
+    # Whole months older than this are dropped; 0 keeps everything.
+    retention_days: int = 400
+    # Whether prompts and answers are stored, encrypted, and for how long.
+    keeps_content: bool = False
+    content_retention_days: int = 30
+    # What may wait on a machine's disk while Postgres is away, for each worker.
+    spool_max_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `create_app` needs to know; immutable, and safe to print."""
 
@@ -111,6 +124,7 @@ class Settings:
     litellm: LiteLLMSettings = field(default_factory=LiteLLMSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     budgets: BudgetSettings = field(default_factory=BudgetSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
 
     @property
     def is_production(self) -> bool:
@@ -137,6 +151,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         litellm=_litellm(env),
         security=_security(env),
         budgets=_budgets(env),
+        audit=_audit(env, is_production=environment_name == "production"),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -219,6 +234,25 @@ def _budgets(env: Environment) -> BudgetSettings:
     )
 
 
+def _audit(env: Environment, *, is_production: bool) -> AuditSettings:
+    defaults = AuditSettings()
+    key = env.secret("AUDIT_HMAC_KEY")
+    if key is None and not is_production:
+        key = env.secret("SECRET_KEY") or DEVELOPMENT_SECRET_KEY
+    previous = [it.strip() for it in (env.secret("AUDIT_HMAC_KEY_PREVIOUS") or "").split(",")]
+    days = env.integer("AUDIT_RETENTION_DAYS", defaults.retention_days, low=0, high=36_500)
+    spool_mb = env.integer("SPOOL_MAX_MB", defaults.spool_max_bytes // 2**20, low=1, high=2**20)
+    return AuditSettings(
+        hmac_keys=tuple(it for it in (key or "", *previous) if it),
+        retention_days=days,
+        keeps_content=env.choice("AUDIT_CONTENT", "off", ("off", "on")) == "on",
+        content_retention_days=env.integer(
+            "AUDIT_CONTENT_DAYS", defaults.content_retention_days, low=1, high=3650
+        ),
+        spool_max_bytes=spool_mb * 2**20,
+    )
+
+
 def _unsafe(settings: Settings) -> list[Problem]:
     """Say what production refuses: secrets that are missing, short or publicly known."""
     required = {
@@ -226,10 +260,12 @@ def _unsafe(settings: Settings) -> list[Problem]:
         "ADMIN_API_KEY": settings.security.admin_api_key,
         "LITELLM_MASTER_KEY": settings.litellm.master_key,
         "WEBHOOK_SECRET": next(iter(settings.security.webhook_secrets), None),
+        "AUDIT_HMAC_KEY": next(iter(settings.audit.hmac_keys), None),
     }
     optional = {
         "WEBHOOK_SECRET_PREVIOUS": next(iter(settings.security.webhook_secrets[1:]), None),
         "OPENWEBUI_JWT_SECRET": settings.security.openwebui_jwt_secret,
+        "AUDIT_HMAC_KEY_PREVIOUS": next(iter(settings.audit.hmac_keys[1:]), None),
     }
     checked = required | {name: value for name, value in optional.items() if value}
     problems = [

@@ -14,6 +14,7 @@ GENERATED_SECRETS = {
     "LITELLM_MASTER_KEY": "sk-",
     "ADMIN_API_KEY": "sk-admin-",
     "WEBHOOK_SECRET": "",
+    "AUDIT_HMAC_KEY": "",
 }
 
 

@@ -419,6 +419,7 @@ SAFE = {
     "ADMIN_API_KEY": "a" * 32,
     "LITELLM_MASTER_KEY": "m" * 32,
     "WEBHOOK_SECRET": "w" * 32,
+    "AUDIT_HMAC_KEY": "h" * 32,
 }
 
 

@@ -20,6 +20,7 @@ SECRETS = {
     "ADMIN_API_KEY": "sk-admin-0123456789abcdef",
     "LITELLM_MASTER_KEY": "sk-master-0123456789abcdef",
     "WEBHOOK_SECRET": "webhook-0123456789abcdef",
+    "AUDIT_HMAC_KEY": "audit-0123456789abcdef",
 }
 PRODUCTION = SECRETS | {"DATABASE_URL": "postgresql://solaris:pw@db/solaris"}
 
@@ -217,6 +218,16 @@ def test_settings_repr_shows_no_secret() -> None:
 
     hidden = [*SECRETS.values(), "former-", "jwt-", "solaris:pw", "owner-pw", "redis-pw"]
     assert not [secret for secret in hidden if secret in shown]
+
+
+def test_audit_key_in_development_is_that_of_sessions() -> None:
+    assert develop(SECRET_KEY="of-sessions").audit.hmac_keys == ("of-sessions",)
+
+
+def test_audit_keys_are_the_present_one_and_every_former_one() -> None:
+    settings = develop(AUDIT_HMAC_KEY="new", AUDIT_HMAC_KEY_PREVIOUS="old, older,")
+
+    assert settings.audit.hmac_keys == ("new", "old", "older")
 
 
 def test_webhook_secrets_with_a_previous_one_hold_both_newest_first() -> None:
