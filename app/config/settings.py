@@ -139,8 +139,10 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
     variables = os.environ if variables is None else variables
     # Whoever does not say is in production: what is unsafe must be asked for by name.
     environment_name = variables.get("ENVIRONMENT", "").strip() or "production"
-    env = Environment(variables, production=environment_name == "production")
+    is_production = environment_name == "production"
+    env = Environment(variables, production=is_production)
     env.choice("ENVIRONMENT", "production", ("development", "production"))
+    security = _security(env)
     settings = Settings(
         environment=environment_name,
         locale=env.choice("LOCALE", DEFAULT_LOCALE, LOCALES),
@@ -149,9 +151,9 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         database=_database(env),
         redis=RedisSettings(url=_redis_url(env)),
         litellm=_litellm(env),
-        security=_security(env),
+        security=security,
         budgets=_budgets(env),
-        audit=_audit(env, is_production=environment_name == "production"),
+        audit=_audit(env, fallback="" if is_production else security.secret_key),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -234,16 +236,15 @@ def _budgets(env: Environment) -> BudgetSettings:
     )
 
 
-def _audit(env: Environment, *, is_production: bool) -> AuditSettings:
+def _audit(env: Environment, fallback: str) -> AuditSettings:
+    """``fallback`` signs where no key is given; in production there is none."""
     defaults = AuditSettings()
-    key = env.secret("AUDIT_HMAC_KEY")
-    if key is None and not is_production:
-        key = env.secret("SECRET_KEY") or DEVELOPMENT_SECRET_KEY
+    key = env.secret("AUDIT_HMAC_KEY") or fallback
     previous = [it.strip() for it in (env.secret("AUDIT_HMAC_KEY_PREVIOUS") or "").split(",")]
     days = env.integer("AUDIT_RETENTION_DAYS", defaults.retention_days, low=0, high=36_500)
     spool_mb = env.integer("SPOOL_MAX_MB", defaults.spool_max_bytes // 2**20, low=1, high=2**20)
     return AuditSettings(
-        hmac_keys=tuple(it for it in (key or "", *previous) if it),
+        hmac_keys=tuple(it for it in (key, *previous) if it),
         retention_days=days,
         keeps_content=env.choice("AUDIT_CONTENT", "off", ("off", "on")) == "on",
         content_retention_days=env.integer(
