@@ -385,7 +385,7 @@ class TokenService:
             except SolarisError:
                 outcome = None
                 await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 5.0)
+                delay_s = min(delay_s * 2, self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             else:
                 return
 
@@ -399,24 +399,26 @@ class TokenService:
 
     async def _sweep(self) -> None:
         """Resolve the holds of workers that are gone."""
-        was_away = False
+        looks_to_skip = 0
         while True:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             try:
                 now = self._clock.now()
                 ids = await asyncio.to_thread(self._reader.expired, now, SWEEP_AT_ONCE)
             except DatabaseUnavailableError:
-                was_away = True
+                looks_to_skip = SIGNS_A_LIFETIME
                 continue
             except Exception:
                 # Migrations that are not done yet, for one: whatever it is, it may pass.
                 logger.exception("sweep_failed")
                 continue
-            # After an absence everybody's holds look forsaken until their workers have signed.
-            if ids and not was_away:
+            if looks_to_skip:
+                # After an absence everybody's holds look forsaken, until their workers have had
+                # time to sign, or to settle.
+                looks_to_skip -= 1
+            elif ids:
                 logger.warning("holds_expired", extra={"holds": len(ids)})
                 await self._try_all(Expire(request_id, now) for request_id in ids)
-            was_away = False
 
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""

@@ -63,8 +63,8 @@ async def swept_at(store: FaultyStore) -> int:
         ((), 1),
         # Whatever breaks one look, the next is made.
         ((ValueError("no such table"), ValueError("still none")), 3),
-        # Who could not sign while Postgres was away has the time of one look to do so.
-        ((DatabaseUnavailableError(), DatabaseUnavailableError()), 4),
+        # Who could not sign while Postgres was away has a whole lifetime to do so, or to settle.
+        ((DatabaseUnavailableError(), DatabaseUnavailableError()), 6),
     ],
     ids=["well", "broken", "away"],
 )
