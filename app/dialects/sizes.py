@@ -1,0 +1,43 @@
+"""How long a body's text may become on its way into a tokenizer.
+
+A tokenizer that falls back to bytes makes no more tokens of a text than it has UTF-8 bytes, but
+what it reads is not always what came: Anthropic's brings texts into Unicode's compatibility form,
+in which one character may be eighteen, and what is an object here reaches it written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+# What only a body has that holds more than texts; `\u` hides a character, or one of these names.
+_WRITTEN_ANEW = (
+    b'"tools"',
+    b'"functions"',
+    b'"tool_use"',
+    b'"response_format"',
+    b'"json_schema"',
+    b"\\u",
+)
+# The room around a comma is what OpenAI's own form, TypeScript, has between two values.
+_SEPARATORS = (",  ", ": ")
+
+
+def text_size(raw: bytes, body: Mapping[str, Any]) -> int:
+    """Return the UTF-8 bytes of a body, or of the longest form that it may be read in."""
+    if any(mark in raw for mark in _WRITTEN_ANEW):
+        text = json.dumps(body, ensure_ascii=False, separators=_SEPARATORS)
+    elif raw.isascii():
+        return len(raw)
+    else:
+        text = raw.decode()
+    longest = max(len(raw), _size(text))
+    if unicodedata.is_normalized("NFKC", text):
+        return longest
+    return max(longest, _size(unicodedata.normalize("NFKC", text)))
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
