@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from app.utils.exceptions import InvalidRequestError
+
 # What only a body has that holds more than texts; `\u` hides a character, or one of these names.
 _WRITTEN_ANEW = (
     b'"tools"',
@@ -28,7 +30,7 @@ _SEPARATORS = (",  ", ": ")
 def text_size(raw: bytes, body: Mapping[str, Any]) -> int:
     """Return the UTF-8 bytes of a body, or of the longest form that it may be read in."""
     if any(mark in raw for mark in _WRITTEN_ANEW):
-        text = json.dumps(body, ensure_ascii=False, separators=_SEPARATORS)
+        text = _written_anew(body)
     elif raw.isascii():
         return len(raw)
     else:
@@ -37,6 +39,13 @@ def text_size(raw: bytes, body: Mapping[str, Any]) -> int:
     if unicodedata.is_normalized("NFKC", text):
         return longest
     return max(longest, _size(unicodedata.normalize("NFKC", text)))
+
+
+def _written_anew(body: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=_SEPARATORS)
+    except RecursionError as fault:
+        raise InvalidRequestError("not_json") from fault
 
 
 def _size(text: str) -> int:

@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from app.dialects.anthropic_messages import MESSAGES
+from app.dialects.openai_chat import CHAT
 from app.dialects.sizes import text_size
+from app.utils.exceptions import InvalidRequestError
 
 
 def size(body: dict[str, Any]) -> int:
@@ -57,3 +59,11 @@ def test_choices_of_a_tool_count_as_the_type_that_openai_writes_for_them() -> No
     tool = {"name": "n", "parameters": {"x": {"type": "integer", "enum": [1] * 1000}}}
 
     assert size({"functions": [tool]}) >= 1000 * 4
+
+
+def test_an_object_too_deep_to_be_written_is_refused() -> None:
+    tool = b'{"a":' * 1010 + b"1" + b"}" * 1010
+    raw = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[%s]}' % tool
+
+    with pytest.raises(InvalidRequestError):
+        CHAT.parse(raw)
