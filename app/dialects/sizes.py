@@ -27,26 +27,28 @@ _WRITTEN_ANEW = (
 _SEPARATORS = (",  ", ": ")
 
 
+_ASCII = bytes(range(128))
+
+
 def text_size(raw: bytes, body: Mapping[str, Any]) -> int:
-    """Return the UTF-8 bytes of a body, or of the longest form that it may be read in."""
-    if any(mark in raw for mark in _WRITTEN_ANEW):
-        text = _written_anew(body)
-    elif raw.isascii():
-        return len(raw)
-    else:
-        text = raw.decode()
-    longest = max(len(raw), _size(text))
-    if unicodedata.is_normalized("NFKC", text):
+    """Return the UTF-8 bytes of a body, or of the longest form that it may be read in.
+
+    Raises: InvalidRequestError, where it is too deep to be written anew.
+    """
+    form = _written_anew(body) if any(mark in raw for mark in _WRITTEN_ANEW) else raw
+    longest = max(len(raw), len(form))
+    if form.isascii() or _stays_as_it_is(form):
         return longest
-    return max(longest, _size(unicodedata.normalize("NFKC", text)))
+    return max(longest, len(unicodedata.normalize("NFKC", form.decode()).encode()))
 
 
-def _written_anew(body: Mapping[str, Any]) -> str:
+def _stays_as_it_is(form: bytes) -> bool:
+    # Between ASCII's letters, which never become longer, the others are few and soon looked at.
+    return unicodedata.is_normalized("NFKC", form.translate(None, _ASCII).decode())
+
+
+def _written_anew(body: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False, separators=_SEPARATORS)
+        return json.dumps(body, ensure_ascii=False, separators=_SEPARATORS).encode()
     except RecursionError as fault:
         raise InvalidRequestError("not_json") from fault
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.config.catalog import load_catalog
+from app.config.settings import PROJECT_ROOT
 from app.dialects.anthropic_messages import MESSAGES
 from app.dialects.openai_chat import CHAT
 from app.dialects.sizes import text_size
+from app.ledger.size import demand_of
 from app.utils.exceptions import InvalidRequestError
 
 
@@ -45,6 +51,11 @@ def test_an_escaped_character_that_anthropic_writes_out_counts_as_what_it_become
     assert text_size(json.dumps(body).encode(), body) >= 50 * 15
 
 
+@given(st.text() | st.text("aeo\u0301\u0323é½ﬃﷺ가\u1100\u1161㍿"))
+def test_no_text_is_longer_in_the_compatibility_form_than_its_size(text: str) -> None:
+    assert size({"prompt": text}) >= len(unicodedata.normalize("NFKC", text).encode())
+
+
 @pytest.mark.parametrize(("number", "tokens"), [(1, 3), (1e15, 10)])
 def test_a_number_of_an_object_counts_as_python_writes_it(number: float, tokens: int) -> None:
     call = {"type": "tool_use", "id": "a", "name": "n", "input": {"x": [number] * 1000}}
@@ -67,3 +78,15 @@ def test_an_object_too_deep_to_be_written_is_refused() -> None:
 
     with pytest.raises(InvalidRequestError):
         CHAT.parse(raw)
+
+
+def test_a_picture_is_held_as_the_largest_that_a_model_takes() -> None:
+    model = load_catalog(PROJECT_ROOT / "database" / "litellm-config.yaml").models[
+        "claude-opus-5-5"
+    ]
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    messages = [{"role": "user", "content": [picture]}]
+    needs = CHAT.parse(orjson.dumps({"model": model.name, "messages": messages})).needs
+
+    # 3.75 megapixels of 28 by 28 a token.
+    assert demand_of(needs, model).input_tokens >= 3_750_000 / 28**2
