@@ -13,6 +13,7 @@ import orjson
 from app.dialects import fields
 from app.dialects.base import Dialect, ErrorFacts, ModelRequest, Needs, StreamReader, Usage, count
 from app.dialects.openai_chat import event_object
+from app.dialects.sizes import text_size
 from app.dialects.steering import without_steering
 
 _ERROR_TYPES = {
@@ -42,7 +43,7 @@ class Messages(Dialect):
         body = fields.parse_object(raw)
         fields.require_messages(body)
         fields.require_count(body, "max_tokens")
-        return self._request(body, len(raw))
+        return self._request(body, text_size(raw, body))
 
     def body_for(
         self, request: ModelRequest, model: str, user: str | None, output_tokens: int | None
@@ -118,7 +119,7 @@ class CountTokens(Messages):
         body = fields.parse_object(raw)
         fields.require_messages(body)
         fields.refuse(body, "stream")
-        return self._request(body, len(raw))
+        return self._request(body, text_size(raw, body))
 
     def usage_of(self, body: Mapping[str, Any]) -> Usage | None:  # noqa: ARG002
         """Return zeros: counting is free."""

@@ -56,7 +56,7 @@ class Needs:
     # Documents, sound: what has a size in tokens that its bytes do not tell.
     files: int = 0
     tools: bool = False
-    # UTF-8 bytes of the body, pictures and files left out.
+    # UTF-8 bytes of the body in the longest form it may be read in, pictures and files left out.
     text_bytes: int = 0
     # Texts that are each a prompt of its own, as long as the model takes.
     prompts: int = 1

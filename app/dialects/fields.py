@@ -152,7 +152,8 @@ def _is_list(values: object) -> TypeGuard[list[Any]]:
 
 def _data_size(part: dict[str, Any]) -> int:
     """Return the length of the data in one part, beside its type or in an object there."""
-    inner = [value for value in part.values() if isinstance(value, dict)]
+    # What a tool was called with is text, whatever the names in it.
+    inner = [it for key, it in part.items() if isinstance(it, dict) and key != "input"]
     return sum(
         len(text)
         for holder in (part, *inner)

@@ -10,6 +10,7 @@ import orjson
 from app.dialects import fields
 from app.dialects.base import ModelRequest, Needs, StreamReader, Usage, count
 from app.dialects.openai_errors import OpenAIErrors
+from app.dialects.sizes import text_size
 from app.dialects.steering import without_steering
 from app.utils.sse import event_data
 
@@ -26,7 +27,7 @@ class ChatCompletions(OpenAIErrors):
         fields.require_messages(body)
         fields.check_objects(body, "stream_options")
         fields.check_counts(body, "n", *_CAPS)
-        return self.request(body, len(raw))
+        return self.request(body, text_size(raw, body))
 
     def request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         """Return the request that a checked body makes."""
@@ -67,7 +68,7 @@ class Completions(ChatCompletions):
         # A list of texts asks for as many answers.
         prompts = fields.prompts(body["prompt"])
         needs = Needs(
-            text_bytes=len(raw),
+            text_bytes=text_size(raw, body),
             prompts=prompts,
             choices=prompts * max(body.get("n") or 1, body.get("best_of") or 1),
             output_tokens=fields.largest(body, *_CAPS),

@@ -9,6 +9,7 @@ from app.dialects import fields
 from app.dialects.base import ModelRequest, Needs, StreamReader, Usage
 from app.dialects.openai_chat import completion_usage
 from app.dialects.openai_errors import OpenAIErrors
+from app.dialects.sizes import text_size
 from app.dialects.steering import without_steering
 
 
@@ -24,7 +25,7 @@ class Embeddings(OpenAIErrors):
         model, user = passed.pop("model"), passed.pop("user", None)
         needs = Needs(
             mode="embedding",
-            text_bytes=len(raw),
+            text_bytes=text_size(raw, body),
             prompts=fields.prompts(passed["input"]),
             output_tokens=0,
         )

@@ -15,6 +15,7 @@ from app.dialects import fields
 from app.dialects.base import ErrorFacts, ModelRequest, Needs, StreamReader, Usage, count
 from app.dialects.openai_chat import event_object
 from app.dialects.openai_errors import OpenAIErrors, openai_error
+from app.dialects.sizes import text_size
 from app.dialects.steering import without_steering
 
 # `response.incomplete` is a proper end too: the model ran into a limit, and says so.
@@ -43,7 +44,7 @@ class Responses(OpenAIErrors):
             images=attached.images,
             files=attached.files,
             tools=bool(passed.get("tools")),
-            text_bytes=max(0, len(raw) - attached.size_bytes),
+            text_bytes=max(0, text_size(raw, body) - attached.size_bytes),
             output_tokens=passed.get("max_output_tokens"),
         )
         return ModelRequest(self, model, passed, bool(passed.get("stream")), user, needs)

@@ -1,7 +1,8 @@
 """How large a call may become: an upper bound, before it is sent.
 
-Every tokenizer in use falls back to bytes, so that a text never has more tokens than UTF-8 bytes.
-The body's own JSON stands for what providers add around each message.
+Every tokenizer in use falls back to bytes, so that a text never has more tokens than the UTF-8
+bytes of the form in which it is read. The body's own JSON stands for what providers add around
+each message.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from app.config.catalog import Model
 from app.dialects.base import Needs
 from app.ledger.book import LEAST_OUTPUT_TOKENS, Demand
 
-# Anthropic's largest picture costs about 1,600 tokens, OpenAI's in high detail 1,445.
-IMAGE_TOKENS = 2_000
+# Since Claude Opus 4.7 a picture may keep 3.75 megapixels, of which 750 make a token; OpenAI's in
+# high detail costs 1,445.
+IMAGE_TOKENS = 5_000
+LIKELY_IMAGE_TOKENS = 1_000
 # What Anthropic puts before a prompt with tools is up to 530 tokens.
 TOOLS_TOKENS = 600
 
@@ -43,4 +46,4 @@ def _input_bound(needs: Needs, model: Model) -> int:
 
 def likely_input_tokens(needs: Needs) -> int:
     """Return what a prompt probably had, where its provider never said."""
-    return -(-needs.text_bytes // 4) + needs.images * IMAGE_TOKENS // 2
+    return -(-needs.text_bytes // 4) + needs.images * LIKELY_IMAGE_TOKENS

@@ -59,6 +59,8 @@ BUDGETS_LIFETIME_S = 2.0
 # A call waits for so long for them, where Postgres is silent.
 BUDGETS_PATIENCE_S = 1.0
 SWEEP_AT_ONCE = 500
+# Between two tries to tell the ledger what a call took.
+LONGEST_DELAY_S = 2.0
 CLOSE_PATIENCE_S = 5.0
 
 
@@ -114,6 +116,8 @@ class TokenService:
         self._budgets_reading: asyncio.Task[None] | None = None
         self._budgets_asked_s = 0.0
         self._held: set[Hold] = set()
+        # Calls that are over, and not resolved yet.
+        self._ending: set[str] = set()
         self._background: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -379,44 +383,54 @@ class TokenService:
     async def _send(self, operation: Operation, outcome: Awaitable[Outcome] | None) -> None:
         """Run an operation until it is done: it is the only word of what was spent."""
         delay_s = 0.1
-        while True:
-            try:
-                await (outcome or self._batcher.submit(operation))
-            except SolarisError:
+        self._ending.add(operation.request_id)
+        try:
+            while not await self._is_done(outcome or self._batcher.run(operation)):
                 outcome = None
                 await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 5.0)
-            else:
-                return
+                delay_s = min(delay_s * 2, LONGEST_DELAY_S)
+        finally:
+            self._ending.discard(operation.request_id)
+
+    async def _is_done(self, outcome: Awaitable[Outcome]) -> bool:
+        try:
+            await outcome
+        except SolarisError:
+            return False
+        return True
 
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             expires_at = self._clock.now() + self._hold_lifetime
-            await self._try_all(Checkpoint(hold.id, expires_at) for hold in list(self._held))
+            # Those that wait to be settled too: else a sweeper charges them in full.
+            ids = [*(hold.id for hold in self._held), *self._ending]
+            await self._try_all(Checkpoint(request_id, expires_at) for request_id in ids)
             if self._slots is not None:
                 await self._slots.keep_alive()
 
     async def _sweep(self) -> None:
         """Resolve the holds of workers that are gone."""
-        was_away = False
+        looks_to_skip = 0
         while True:
             await asyncio.sleep(self._settings.hold_lifetime_s / SIGNS_A_LIFETIME)
             try:
                 now = self._clock.now()
                 ids = await asyncio.to_thread(self._reader.expired, now, SWEEP_AT_ONCE)
             except DatabaseUnavailableError:
-                was_away = True
+                looks_to_skip = SIGNS_A_LIFETIME
                 continue
             except Exception:
                 # Migrations that are not done yet, for one: whatever it is, it may pass.
                 logger.exception("sweep_failed")
                 continue
-            # After an absence everybody's holds look forsaken until their workers have signed.
-            if ids and not was_away:
+            if looks_to_skip:
+                # After an absence everybody's holds look forsaken, until their workers have had
+                # time to sign, or to settle.
+                looks_to_skip -= 1
+            elif ids:
                 logger.warning("holds_expired", extra={"holds": len(ids)})
                 await self._try_all(Expire(request_id, now) for request_id in ids)
-            was_away = False
 
     async def _try_all(self, operations: Iterable[Operation]) -> None:
         """Run operations that may fail: they come again."""

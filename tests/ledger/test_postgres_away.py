@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -168,10 +170,12 @@ class Place:
 
 
 @pytest.fixture
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FragilePostgres]:
-    server = FragilePostgres(tmp_path_factory.mktemp("postgres") / "data")
-    yield server
-    server.end()
+def fragile() -> Iterator[FragilePostgres]:
+    # Not in pytest's folder: another run of it closes that to the user who is Postgres.
+    with tempfile.TemporaryDirectory() as folder:
+        server = FragilePostgres(Path(folder) / "data")
+        yield server
+        server.end()
 
 
 @pytest.fixture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import pytest
 
 from app.config.catalog import load_catalog
 from app.config.settings import BudgetSettings, LiteLLMSettings
+from app.dialects.base import Usage
 from app.dialects.openai_chat import CHAT
-from app.ledger.book import Expire, HoldState
+from app.ledger.book import Expire, HoldState, Operation, Outcome, Settle
 from app.ledger.rules import Budget, Payer
 from app.services.token_service import TokenService
 from app.utils.clock import SystemClock
@@ -63,8 +64,8 @@ async def swept_at(store: FaultyStore) -> int:
         ((), 1),
         # Whatever breaks one look, the next is made.
         ((ValueError("no such table"), ValueError("still none")), 3),
-        # Who could not sign while Postgres was away has the time of one look to do so.
-        ((DatabaseUnavailableError(), DatabaseUnavailableError()), 4),
+        # Who could not sign while Postgres was away has a whole lifetime to do so, or to settle.
+        ((DatabaseUnavailableError(), DatabaseUnavailableError()), 6),
     ],
     ids=["well", "broken", "away"],
 )
@@ -72,6 +73,42 @@ def test_hold_of_a_worker_that_is_gone_is_resolved(
     faults: tuple[Exception, ...], look: int
 ) -> None:
     assert asyncio.run(swept_at(FaultyStore(*faults))) == look
+
+
+class StoreWithoutEnds(MemoryLedgerStore):
+    """Cannot be reached whenever a call is to be settled, until it is told otherwise."""
+
+    takes_ends = False
+
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        if not self.takes_ends and any(isinstance(it, Settle) for it in operations):
+            raise DatabaseUnavailableError()
+        return super().apply(operations)
+
+
+async def settled_late(store: StoreWithoutEnds, lifetime_s: int) -> HoldState:
+    """Have a call end that cannot be settled for longer than a hold lives."""
+    settings = BudgetSettings(hold_lifetime_s=lifetime_s)
+    catalog = load_catalog(LiteLLMSettings().config_path)
+    tokens, other = (TokenService(settings, catalog, store, store, SystemClock()) for _ in range(2))
+    hold = await tokens.reserve(
+        "a", CHAT.parse(BODY), catalog.models["gpt-4o"], Payer("ana", None, None)
+    )
+    await tokens.open()
+    await other.open()
+    tokens.settle(hold, Usage(7, 5))
+    await asyncio.sleep(2 * lifetime_s)
+    store.takes_ends = True
+    await tokens.close()
+    await other.close()
+    return store.book.holds["a"].state
+
+
+def test_hold_of_a_call_that_waits_to_be_settled_is_not_swept() -> None:
+    store = StoreWithoutEnds(MONTH)
+
+    assert asyncio.run(settled_late(store, lifetime_s=3)) is HoldState.SETTLED
+    assert store.book.holds["a"].posted.tokens == 12
 
 
 @pytest.mark.parametrize(

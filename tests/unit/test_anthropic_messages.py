@@ -421,3 +421,10 @@ def test_error_under_messages_is_told_as_anthropic_does(path: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/", "/v1/responses", "/v1/embeddings"])
 def test_error_anywhere_else_is_told_as_openai_does(path: str) -> None:
     assert set(dialect_at(path).error_body(LiteLLMError(), "x", "y")) == {"error"}
+
+
+def test_an_address_that_a_tool_was_called_with_is_no_file() -> None:
+    call = {"type": "tool_use", "id": "a", "name": "fetch", "input": {"url": "https://example.com"}}
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "assistant", "content": [call]}]}
+
+    assert MESSAGES.parse(orjson.dumps(body)).needs.files == 0
