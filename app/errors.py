@@ -54,6 +54,7 @@ class ErrorHandlers:
     def solaris_error(self, error: SolarisError) -> Response:
         if isinstance(error, InsufficientQuotaError):
             error.status = self._services.settings.budgets.quota_status
+        g.failure = error
         response = _answer(error, describe(error, self._services.settings.locale))
         if error.should_retry is not None:
             response.headers["x-should-retry"] = str(error.should_retry).lower()

@@ -10,12 +10,17 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from zoneinfo import ZoneInfo
 
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
+from app.audit.chain import AuditKeys
+from app.audit.shipper import AuditShipper
+from app.audit.spool import Spool
+from app.audit.store import AuditStore
 from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
@@ -25,6 +30,7 @@ from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.access_service import AccessService
+from app.services.audit_service import AuditService
 from app.services.budget_service import BudgetService
 from app.services.call_slots import CallSlots
 from app.services.health_service import HealthService
@@ -67,6 +73,7 @@ class Services:
     tokens: TokenService
     budgets: BudgetService
     litellm: LiteLLMService
+    audit: AuditService
     readiness: ReadinessService
     # None without Redis.
     shared_health: SharedHealth | None
@@ -74,6 +81,7 @@ class Services:
 
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
+        await self.audit.open()
         await self.access.open()
         await self.people.open()
         await self.tokens.open()
@@ -89,6 +97,7 @@ class Services:
         await self.people.close()
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
+        await self.audit.close()
         if self.redis is not None:
             await self.redis.close()
 
@@ -165,6 +174,8 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         clock,
         lambda error: describe(error, settings.locale),
     )
+    audit_service = _audit(settings, engine, clock)
+    tokens_service.on_expired = audit_service.record_lost
     return Services(
         settings,
         catalog,
@@ -174,10 +185,19 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         tokens_service,
         BudgetService(settings.budgets, catalog, LedgerStore(engine), clock),
         litellm_service,
+        audit_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
         redis,
     )
+
+
+def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
+    folder = settings.server.state_dir / "audit"
+    spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
+    keys, zone = AuditKeys(settings.audit.hmac_keys), ZoneInfo(settings.budgets.timezone)
+    shipper = AuditShipper(spool, AuditStore(engine, keys.current, zone).append, folder)
+    return AuditService(spool, shipper, clock, is_strict=settings.budgets.mode == "strict")
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
@@ -205,4 +225,5 @@ people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
+audit = cast("AuditService", LocalProxy(lambda: _current().audit))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

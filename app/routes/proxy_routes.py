@@ -16,13 +16,16 @@ from app.extensions import catalog, litellm, people, tokens
 from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.routes.access import current_caller, requires_key
+from app.routes.call_record import current_trail, record_calls
 from app.routes.limit_headers import limit_headers
 from app.services.answer_stream import AnswerStream
 from app.services.call import CompletionMetadata
+from app.services.call_trail import UNKNOWN_MODEL
 from app.serving.body import stream_body
 from app.utils.exceptions import ModelNotFoundError
 
 proxy_bp = Blueprint("proxy", __name__, url_prefix="/v1")
+record_calls(proxy_bp)
 
 # OpenAI's contract wants a creation time of a model; the catalogue knows none.
 CATALOG_EPOCH_S = 1_704_067_200  # 2024-01-01, when the catalogue was first written
@@ -100,8 +103,11 @@ def say_what_is_left(response: Response) -> Response:
 
 async def _call_model(dialect: Dialect) -> Response:
     """Parse, ask, answer: the way of every call to a model."""
+    trail = current_trail()
+    trail.caller = current_caller()
     asked = dialect.parse(request.get_data(cache=False))
-    caller = await people.meet(current_caller().named_in_body(asked.user))
+    trail.model = asked.model if asked.model in catalog else UNKNOWN_MODEL
+    trail.caller = caller = await people.meet(current_caller().named_in_body(asked.user))
     sent = {name: request.headers.get(name) for name in dialect.passed_headers}
     g.allowance = Allowance()
     answer, status, metadata = await litellm.call(
@@ -112,6 +118,7 @@ async def _call_model(dialect: Dialect) -> Response:
         allowed_models=caller.allowed_models,
         headers={name: value for name, value in sent.items() if value},
         allowance=g.allowance,
+        trail=trail,
     )
     return _answer(answer, status, metadata)
 

@@ -10,6 +10,7 @@ from app.dialects.base import ModelRequest, Usage
 from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
 from app.services.answer_stream import AnswerStream
+from app.services.call_trail import CallTrail
 from app.services.fallback import Step
 
 
@@ -45,6 +46,8 @@ class Call:
     # What the caller is told of their own budgets.
     allowance: Allowance = field(default_factory=Allowance)
     path: list[Step] = field(default_factory=list)
+    # What goes on record.
+    trail: CallTrail = field(default_factory=CallTrail)
 
     @property
     def attempt_id(self) -> str:

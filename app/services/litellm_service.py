@@ -27,6 +27,7 @@ from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
 from app.services.call_metrics import CallMetrics
 from app.services.call_slots import Slot
+from app.services.call_trail import CLIENT_LEFT, CallTrail
 from app.services.fallback import candidates, first_answer
 from app.services.health_service import HealthService, ModelStatus
 from app.services.litellm_gateway import LiteLLMGateway
@@ -48,7 +49,6 @@ from app.utils.litellm_logger import LiteLLMLogger
 __all__ = ["LiteLLMService", "ModelInfo", "ModelStatus"]
 
 PROBE_TIMEOUT_S = 5.0
-CLIENT_LEFT = 499
 FREE = Usage(0, 0)
 BEST_FIRST = (
     ModelStatus.HEALTHY,
@@ -136,13 +136,15 @@ class LiteLLMService:
         allowed_models: frozenset[str] | None = None,
         headers: Mapping[str, str] | None = None,
         allowance: Allowance | None = None,
+        trail: CallTrail | None = None,
     ) -> Answer:
         """Send a request to the first model of its chain that answers; return (body, status,
         metadata). A streamed body is an AnswerStream, whose metadata are complete when it ends.
 
         ``user`` goes on as a pseudonym, ``headers`` as they are. What it may cost is held against
         the budgets of ``payer`` before each attempt; ``allowance`` takes note of how those of
-        their own stand, whatever comes of the call.
+        their own stand, and ``trail`` of what goes on record, whatever comes of the call; that of
+        a stream is ended here, with it.
 
         Raises: ModelNotFoundError, ModelNotAllowedError, InsufficientQuotaError,
         TooManyRequestsError, DatabaseUnavailableError, UpstreamRejectedError (the caller's own
@@ -150,6 +152,7 @@ class LiteLLMService:
         RateLimitedError, LiteLLMError.
         """
         chain = candidates(self._catalog, request, allowed_models)
+        trail = trail or CallTrail()
         call = Call(
             request_id,
             request,
@@ -158,6 +161,8 @@ class LiteLLMService:
             headers or {},
             payer,
             allowance or Allowance(),
+            trail.path,
+            trail,
         )
         deadline = Deadline(self._timeout_s)
         self._metrics.total_requests += 1
@@ -226,6 +231,7 @@ class LiteLLMService:
         hold = await self._tokens.reserve(
             call.attempt_id, call.request, model, call.payer, call.allowance
         )
+        call.trail.holds.append(hold)
         try:
             answer, body = await self._ask(call, hold, deadline)
         except BaseException as error:
@@ -306,8 +312,10 @@ class LiteLLMService:
 
     def _answered(self, call: Call, model: Model, opened: Opened, slot: Slot | None) -> Answer:
         metadata = self._metadata(call, model, opened.answer)
-        body = opened.body
+        body, trail = opened.body, call.trail
+        trail.model_used, trail.is_from_cache = model.name, metadata["cache_hit"]
         if isinstance(body, AnswerStream):
+            trail.is_stream, trail.first_byte_ms = True, metadata["response_time_ms"]
             body.write_ahead = self._tokens.write_ahead(opened.hold, lambda: body.usage)
             body.on_end = lambda stream: self._stream_ended(
                 call, metadata, opened.hold, slot, stream
@@ -357,18 +365,21 @@ class LiteLLMService:
             self._tokens.settle_received(hold, usage, stream.received_tokens)
         if stream.is_complete:
             self._succeeded(call, metadata, stream.usage)
+            self._end_trail(call, HTTPStatus.OK)
             return
-        metadata["usage"] = stream.usage
+        metadata["usage"] = call.trail.usage = stream.usage
         if isinstance(stream.error, LiteLLMError):
             self._health.record_failure(metadata["model_used"], stream.error.cause)
         if stream.error is not None:
             self._failed(call, stream.error)
+            self._end_trail(call, stream.error.status, stream.error.cause)
         else:
             # The caller left: that says nothing of the model.
             self._log_response(call, metadata, CLIENT_LEFT)
+            self._end_trail(call, CLIENT_LEFT, "client_left")
 
     def _succeeded(self, call: Call, metadata: CompletionMetadata, usage: Usage | None) -> None:
-        metadata["usage"] = usage
+        metadata["usage"] = call.trail.usage = usage
         metadata["response_time_ms"] = self._elapsed_ms(call)
         # LiteLLM reports the full price of an answer that came from its cache.
         metadata["cost"] = 0 if metadata["cache_hit"] else self._cost(metadata["model_used"], usage)
@@ -378,6 +389,9 @@ class LiteLLMService:
         self._metrics.total_cost_micro_usd += metadata["cost"] or 0
         self._health.record_success(metadata["model_used"], metadata["response_time_ms"])
         self._log_response(call, metadata, HTTPStatus.OK)
+
+    def _end_trail(self, call: Call, status: int, reason: str | None = None) -> None:
+        call.trail.end(status, self._clock.steady_s(), reason)
 
     def _failed(self, call: Call, error: SolarisError) -> None:
         self._metrics.failed_requests += 1

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from app.config.catalog import Catalog, Model
@@ -20,19 +20,23 @@ from app.dialects.base import ModelRequest, Usage
 from app.ledger.allowance import Allowance, Rest
 from app.ledger.batcher import LedgerBatcher
 from app.ledger.book import (
+    LEASE_MODEL,
     NOTHING,
     Checkpoint,
     Expire,
     Granted,
+    HoldState,
     Operation,
     Outcome,
     Post,
     Refused,
     Release,
     Reserve,
+    Resolved,
     Settle,
     Spend,
 )
+from app.ledger.book import Hold as LedgerHold
 from app.ledger.rules import Account, AccountFinder, Budget, Payer
 from app.ledger.size import demand_of, likely_input_tokens
 from app.ledger.store import LedgerStore
@@ -79,6 +83,9 @@ class Hold:
     # What it has in Redis's windows; None without them.
     windows: Taken | None = None
     allowance: Allowance = field(default_factory=Allowance)
+    # What it was resolved to.
+    posted: Spend = NOTHING
+    is_estimated: bool = False
 
 
 class TokenService:
@@ -111,6 +118,8 @@ class TokenService:
         self._windows = windows
         self._slots = slots
         self._leases = leases
+        # Told of each call of a dead worker's that was resolved here.
+        self.on_expired: Callable[[LedgerHold], None] = lambda _hold: None
         self._budgets: list[Budget] = []
         self._budgets_at_s = float("-inf")
         self._budgets_reading: asyncio.Task[None] | None = None
@@ -343,9 +352,11 @@ class TokenService:
             raise
 
     def _resolve(self, hold: Hold, operation: Settle | Release) -> None:
+        if isinstance(operation, Settle):
+            hold.posted, hold.is_estimated = operation.spend, operation.is_estimated
         if hold in self._held:
             self._held.discard(hold)
-            hold.allowance.taken = operation.spend if isinstance(operation, Settle) else NOTHING
+            hold.allowance.taken = hold.posted
             if self._leases is not None and self._leases.has(hold.id):
                 self._end_lease(self._leases, operation)
             else:
@@ -430,11 +441,18 @@ class TokenService:
                 looks_to_skip -= 1
             elif ids:
                 logger.warning("holds_expired", extra={"holds": len(ids)})
-                await self._try_all(Expire(request_id, now) for request_id in ids)
+                await self._expire(ids, now)
 
-    async def _try_all(self, operations: Iterable[Operation]) -> None:
+    async def _expire(self, ids: Iterable[str], now: datetime) -> None:
+        for outcome in await self._try_all(Expire(request_id, now) for request_id in ids):
+            if isinstance(outcome, Resolved) and outcome.hold is not None:
+                hold = outcome.hold
+                if hold.state is HoldState.EXPIRED and hold.model != LEASE_MODEL:
+                    self.on_expired(hold)
+
+    async def _try_all(self, operations: Iterable[Operation]) -> list[Outcome | BaseException]:
         """Run operations that may fail: they come again."""
-        await asyncio.gather(*map(self._batcher.run, operations), return_exceptions=True)
+        return await asyncio.gather(*map(self._batcher.run, operations), return_exceptions=True)
 
 
 def _is_waited_for(operation: Operation) -> bool:

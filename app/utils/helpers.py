@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 MICRO_USD = 1_000_000
@@ -32,3 +33,12 @@ def format_usd(micro_usd: int) -> str:
     sign = "-" if micro_usd < 0 else ""
     whole, fraction = divmod(abs(micro_usd), MICRO_USD)
     return f"{sign}{whole}.{fraction:06d}"
+
+
+def time_of_request_id(request_id: str) -> datetime | None:
+    """Return when an id of `generate_request_id` was made; None for any other."""
+    try:
+        value = UUID(request_id)
+    except ValueError:
+        return None
+    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC) if value.version == 7 else None

@@ -1,0 +1,242 @@
+"""The only way into the audit trail: what is said here is on disk, and in Postgres soon after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from app.audit.event import AuditEvent, to_line
+from app.audit.shipper import AuditShipper
+from app.audit.spool import Spool
+from app.dialects.base import Usage
+from app.ledger.book import Hold as LedgerHold
+from app.services.call_trail import CLIENT_LEFT, REQUEST, CallTrail
+from app.utils.actor import actor_var
+from app.utils.clock import Clock
+from app.utils.exceptions import SolarisError, SpoolUnavailableError
+from app.utils.helpers import generate_request_id, time_of_request_id
+from app.utils.json_logging import request_id_var
+
+logger = logging.getLogger("audit")
+
+# What may wait in memory for a disk that takes nothing; what is beyond it is counted and lost.
+MAX_WAITING = 10_000
+# How often a disk that took nothing is tried again.
+RETRY_S = 1.0
+CLOSE_PATIENCE_S = 5.0
+# Of requests without a key that is ours; whoever floods us does not fill the disk.
+MAX_UNAUTHENTICATED_A_SECOND = 10
+UNAUTHENTICATED = 401
+FIRST_ERROR_STATUS = 400
+
+
+class AuditService:
+    """One instance a process. `record` and what is built on it never raise and never block longer
+    than one write to a file."""
+
+    def __init__(
+        self, spool: Spool, shipper: AuditShipper, clock: Clock, *, is_strict: bool
+    ) -> None:
+        """``is_strict``: what cannot be put on record is not done."""
+        self._spool = spool
+        self._shipper = shipper
+        self._clock = clock
+        self._is_strict = is_strict
+        self._waiting: deque[bytes] = deque()
+        self._tried_at_s = float("-inf")
+        self._second = 0
+        self._unauthenticated = 0
+        self._left_out = 0
+        self.dropped = 0
+
+    async def open(self) -> None:
+        """Start to bring what is on disk into Postgres."""
+        await asyncio.to_thread(self._shipper.start)
+
+    async def close(self) -> None:
+        """Bring what is left into Postgres, as far as it lets; the rest waits on disk."""
+        await asyncio.to_thread(self._shipper.stop, CLOSE_PATIENCE_S)
+        self._spool.close()
+
+    def begin(self, request_id: str, *, ip: str, user_agent: str) -> CallTrail:
+        """Return what a request to a model is gathered in.
+
+        Raises: SpoolUnavailableError, in strict mode, while the disk takes nothing.
+        """
+        self.require_writable()
+        return CallTrail(
+            request_id, self._clock.steady_s(), ip, user_agent, record=self._record_call
+        )
+
+    def require_writable(self) -> None:
+        """Raises: SpoolUnavailableError, in strict mode, while the disk takes nothing."""
+        if self._waiting and self._is_strict and not self._is_written():
+            raise SpoolUnavailableError()
+
+    def end(self, trail: CallTrail, status: int, failure: SolarisError | None) -> None:
+        """Record a request that was answered whole, or not at all."""
+        reason, limit = (failure.cause, failure.values) if failure else (None, None)
+        if failure is None and status >= FIRST_ERROR_STATUS:
+            reason = "client_left" if status == CLIENT_LEFT else "internal_error"
+        trail.end(status, self._clock.steady_s(), reason, limit)
+
+    def record(self, event: AuditEvent) -> None:
+        """Put an event on disk; where that takes nothing it waits, and is tried again."""
+        line = to_line(event)
+        if self._waiting and not self._is_written():
+            self._hold_back(line)
+            return
+        try:
+            self._spool.append(line)
+        except SpoolUnavailableError as error:
+            logger.critical("audit_spool_unwritable", extra={"errno": error.errno})
+            self._hold_back(line)
+
+    def record_action(
+        self,
+        action: str,
+        target: str,
+        *,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record what an administrator did: who changed what, from what, to what."""
+        detail: dict[str, Any] = {"by": actor_var.get(), "target": target}
+        if before is not None:
+            detail["before"] = dict(before)
+        if after is not None:
+            detail["after"] = dict(after)
+        request_id = request_id_var.get()
+        self.record(self._event(action, request_id=request_id, detail=detail))
+
+    def ship(self) -> None:
+        """Bring what is on disk into Postgres now, where nothing does so beside. Blocks."""
+        self._shipper.ship_once()
+
+    def record_lost(self, hold: LedgerHold) -> None:
+        """Record a call whose worker died: another has settled it at its last checkpoint."""
+        request_id = hold.request_id.partition(".")[0]
+        at = time_of_request_id(request_id)
+        if at is None:
+            return
+        self.record(
+            AuditEvent(
+                event_id=request_id,
+                at=at,
+                event=REQUEST,
+                request_id=request_id,
+                user=hold.user_id,
+                team=hold.team_id,
+                key=hold.key_id,
+                model=hold.model,
+                model_used=hold.model,
+                cost_micro_usd=hold.posted.cost_micro_usd,
+                is_estimated=True,
+                detail={"reason": "worker_lost", "tokens": hold.posted.tokens},
+            )
+        )
+
+    # What LiteLLM says of a call, in signed events. Who made it is in the event of the request
+    # itself: LiteLLM knows people by their pseudonyms only.
+
+    async def log_litellm_request_start(
+        self, request_id: str, model: str, timestamp: datetime
+    ) -> None:
+        self.record(self._of_litellm("litellm_request_start", request_id, model, timestamp))
+
+    async def log_litellm_request_end(
+        self,
+        request_id: str,
+        model: str,
+        usage: Usage,
+        cost_micro_usd: int,
+        response_time_ms: int,
+        timestamp: datetime,
+    ) -> None:
+        event = self._of_litellm("litellm_request_end", request_id, model, timestamp)
+        self.record(
+            replace(event, usage=usage, cost_micro_usd=cost_micro_usd, latency_ms=response_time_ms)
+        )
+
+    async def log_litellm_request_error(
+        self,
+        request_id: str,
+        model: str,
+        error: str,
+        error_code: int | None,
+        timestamp: datetime,
+    ) -> None:
+        """``error`` is a kind of error, never a message: those quote prompts and keys."""
+        event = self._of_litellm("litellm_request_error", request_id, model, timestamp)
+        self.record(replace(event, status=error_code, detail={"reason": error}))
+
+    async def log_model_fallback(
+        self,
+        request_id: str,
+        original_model: str,
+        fallback_model: str,
+        reason: str,
+        timestamp: datetime,
+    ) -> None:
+        event = self._of_litellm("model_fallback", request_id, original_model, timestamp)
+        self.record(replace(event, model_used=fallback_model, detail={"reason": reason}))
+
+    async def log_rate_limit_hit(
+        self, model: str, limit_type: str, current_usage: int, limit: int, timestamp: datetime
+    ) -> None:
+        detail = {"limit_type": limit_type, "current_usage": current_usage, "limit": limit}
+        self.record(self._event("rate_limit_hit", at=timestamp, model=model, detail=detail))
+
+    def _of_litellm(
+        self, name: str, request_id: str, model: str, timestamp: datetime
+    ) -> AuditEvent:
+        return self._event(name, at=timestamp, request_id=request_id, model=model)
+
+    def _event(self, name: str, **facts: Any) -> AuditEvent:
+        known: dict[str, Any] = {"at": self._clock.now(), **facts}
+        return AuditEvent(event_id=generate_request_id(), event=name, **known)
+
+    def _record_call(self, event: AuditEvent) -> None:
+        if event.status == UNAUTHENTICATED and not self._is_room():
+            self._left_out += 1
+            return
+        if self._left_out:
+            event = replace(
+                event, detail={**event.detail, "unauthenticated_before": self._left_out}
+            )
+            self._left_out = 0
+        self.record(event)
+
+    def _is_room(self) -> bool:
+        second = int(self._clock.steady_s())
+        if second != self._second:
+            self._second, self._unauthenticated = second, 0
+        self._unauthenticated += 1
+        return self._unauthenticated <= MAX_UNAUTHENTICATED_A_SECOND
+
+    def _is_written(self) -> bool:
+        """Write what waits, in its order; tell whether all of it is on disk."""
+        if self._clock.steady_s() - self._tried_at_s < RETRY_S:
+            return False
+        self._tried_at_s = self._clock.steady_s()
+        try:
+            while self._waiting:
+                self._spool.append(self._waiting[0])
+                self._waiting.popleft()
+        except SpoolUnavailableError:
+            return False
+        logger.critical("audit_spool_writable_again", extra={"dropped": self.dropped})
+        return True
+
+    def _hold_back(self, line: bytes) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(line)
+            return
+        if not self.dropped:
+            logger.critical("audit_events_dropped", extra={"waiting": MAX_WAITING})
+        self.dropped += 1
