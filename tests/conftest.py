@@ -17,8 +17,10 @@ from sqlalchemy import create_engine, text
 from app import create_app
 from app.asgi import AsgiServer
 from app.config.settings import (
+    BudgetSettings,
     DatabaseSettings,
     LiteLLMSettings,
+    RedisSettings,
     SecuritySettings,
     ServerSettings,
     Settings,
@@ -29,6 +31,7 @@ from app.extensions import db, services_of
 from app.serving.flask_app import SolarisFlask
 from tests.asgi_client import AsgiClient
 from tests.fakes.litellm import FakeLiteLLM
+from tests.ledger.served import Served, StartServed
 from tests.raw_http import RawClient
 from tests.servers import ProxyServer
 
@@ -169,6 +172,22 @@ def start_asgi(settings: Settings) -> Iterator[Callable[..., AsgiClient]]:
         client.stop()
         with client.server.app.app_context():
             db.engine.dispose()
+
+
+@pytest.fixture
+def serve(
+    start_asgi: Callable[..., AsgiClient], settings: Settings, make_key: Callable[..., str]
+) -> StartServed:
+    """Serve a proxy: ``serve(redis_url=…, key=…, quota_status=429)``; the rest is of budgets."""
+
+    def start(*, redis_url: str | None = None, key: str | None = None, **budgets: Any) -> Served:
+        chosen = replace(
+            settings, budgets=BudgetSettings(**budgets), redis=RedisSettings(redis_url)
+        )
+        client = start_asgi(settings=chosen)
+        return Served(client, key or make_key(trusted=True))
+
+    return start
 
 
 @pytest.fixture

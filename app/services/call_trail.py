@@ -79,7 +79,8 @@ class CallTrail:
         return AuditEvent(
             event_id=self.request_id,
             at=time_of_request_id(self.request_id) or datetime.now(UTC),
-            event=REQUEST if self._has_been_asked else REFUSAL,
+            # Before a model is asked, what it may take is held.
+            event=REQUEST if self.holds else REFUSAL,
             request_id=self.request_id,
             user=caller.user_id if caller else None,
             team=caller.team if caller else None,
@@ -95,11 +96,6 @@ class CallTrail:
             private=dict(self._private()),
             detail=dict(self._detail(reason, limit)),
         )
-
-    @property
-    def _has_been_asked(self) -> bool:
-        """Tell whether a model was asked at all."""
-        return any(step.outcome != "skipped" for step in self.path) or bool(self.holds)
 
     def _private(self) -> Iterator[tuple[str, str]]:
         person = self.caller.person if self.caller else None
