@@ -148,7 +148,7 @@ def test_flood_without_a_key_leaves_few_events_and_the_number_of_the_rest(
     url = settings.database.url
     wait_until(lambda: any(it["status"] != UNAUTHENTICATED for it in recorded(url)))
     events = recorded(url)
-    left_out = sum(it["detail"].get("left_out_before", 0) for it in events)
+    left_out = sum(it["detail"].get("unauthenticated_before", 0) for it in events)
     assert left_out >= 50
     # The last one is of the call that was answered.
     assert len(events) - 1 + left_out == 100
