@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.dialects.openai_chat import REASONING_TOKENS
 from tests.fakes.litellm import FakeLiteLLM, completion, openai_events, status, stream
 from tests.fakes.newer_apis import RESPONSE_USAGE, message_events
 from tests.fakes.provider import EMBEDDING, provider
@@ -41,10 +42,8 @@ TAKEN = {
     # 3 × 0.02 = 0.06
     EMBEDDINGS: (3, 1),
 }
-ROUTES = [
-    *((path, False) for path in CALLS),
-    *((path, True) for path in CALLS if path != EMBEDDINGS),
-]
+STREAMING = [path for path in CALLS if path != EMBEDDINGS]
+ROUTES = [*((path, False) for path in CALLS), *((path, True) for path in STREAMING)]
 FAILURE = status(500, {"error": {"message": "no"}})
 
 
@@ -170,7 +169,7 @@ def test_limit_of_null_is_the_models_own_cut_to_what_is_left(
     [
         (CHAT, {"n": 2}, 20),
         (COMPLETIONS, {"best_of": 2}, 20),
-        (CHAT, {"reasoning_effort": "high"}, 20_000),
+        (CHAT, {"reasoning_effort": "high"}, REASONING_TOKENS),
         (CHAT, {"tools": [{"type": "function", "function": {"name": "f"}}]}, 600),
     ],
     ids=["n", "best_of", "reasoning", "tools"],
