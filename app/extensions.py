@@ -148,6 +148,8 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     clock = SystemClock()
     catalog = load_catalog(settings.litellm.config_path)
     store = KeyStore(engine)
+    audit_service = _audit(settings, engine, clock)
+    record = audit_service.record_action
     redis = RedisLink(settings.redis.url, clock) if settings.redis.url else None
     shared = SharedHealth(redis, catalog.models, clock) if redis else None
     health = HealthService(catalog.health, clock, shared)
@@ -174,16 +176,15 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         clock,
         lambda error: describe(error, settings.locale),
     )
-    audit_service = _audit(settings, engine, clock)
     tokens_service.on_expired = audit_service.record_lost
     return Services(
         settings,
         catalog,
-        AccessService(store, KeyCache(store, clock), settings.security, clock),
-        PeopleService(PeopleStore(engine), clock),
+        AccessService(store, KeyCache(store, clock), settings.security, clock, record),
+        PeopleService(PeopleStore(engine), clock, record),
         health,
         tokens_service,
-        BudgetService(settings.budgets, catalog, LedgerStore(engine), clock),
+        BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record),
         litellm_service,
         audit_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
@@ -196,8 +197,10 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
     folder = settings.server.state_dir / "audit"
     spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
     keys, zone = AuditKeys(settings.audit.hmac_keys), ZoneInfo(settings.budgets.timezone)
-    shipper = AuditShipper(spool, AuditStore(engine, keys.current, zone).append, folder)
-    return AuditService(spool, shipper, clock, is_strict=settings.budgets.mode == "strict")
+    append = AuditStore(engine, keys.current, zone).append
+    is_strict = settings.budgets.mode == "strict"
+    shipper = AuditShipper(spool, append, folder)
+    return AuditService(spool, shipper, append, clock, is_strict=is_strict)
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:

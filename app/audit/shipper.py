@@ -54,10 +54,6 @@ class AuditShipper:
             self._thread.join(patience_s)
             self._thread = None
 
-    def ship_once(self) -> bool:
-        """Ship what there is now; tell whether Postgres took it. Not beside a started thread."""
-        return self._ship()
-
     def _work(self) -> None:
         pause_s, tended_s = GATHER_S, TEND_S
         while True:

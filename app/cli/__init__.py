@@ -5,6 +5,7 @@ Results go to standard output, logs and notes to standard error; `--json` prints
 
 from __future__ import annotations
 
+import getpass
 import logging.config
 import os
 import shlex
@@ -23,6 +24,7 @@ from app.cli.people import teams, users
 from app.cli.server import drain, litellm_config, run, serve
 from app.config.errors import ConfigurationError
 from app.config.settings import PROJECT_ROOT
+from app.utils.actor import actor_var
 from app.utils.exceptions import DatabaseUnavailableError
 from app.utils.json_logging import logging_config
 from app.utils.postgres_faults import why_unreachable
@@ -42,6 +44,7 @@ def cli(context: click.Context) -> None:
     context.obj = ScriptInfo(create_app=create_app, set_debug_flag=False)
     # What went wrong is told in a sentence; a log line before it would say the same, as JSON.
     logging.config.dictConfig(logging_config("ERROR"))
+    actor_var.set(f"cli:{getpass.getuser()}")
 
 
 def _hide_what_is_not_ours(db: click.Group) -> None:

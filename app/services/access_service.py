@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.config.settings import SecuritySettings
+from app.services.actions import RecordAction, unrecorded
 from app.services.identity import Headers, Person, decode_header, person_from_headers, valid_id
 from app.services.key_cache import KeyCache
 from app.services.key_format import generate_key, hash_key, is_well_formed, shown_prefix
@@ -65,12 +66,18 @@ class AccessService:
     """Keys and identities: reads them for a request, makes and revokes them for administrators."""
 
     def __init__(
-        self, store: KeyStore, cache: KeyCache, security: SecuritySettings, clock: Clock
+        self,
+        store: KeyStore,
+        cache: KeyCache,
+        security: SecuritySettings,
+        clock: Clock,
+        record: RecordAction = unrecorded,
     ) -> None:
         self._store = store
         self._cache = cache
         self._security = security
         self._clock = clock
+        self._record = record
         self._poll: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -130,6 +137,7 @@ class AccessService:
             allowed_models=allowed_models,
             expires_at=expires_at,
         )
+        self._recorded("key_created", record)
         return key, record
 
     def list_keys(self, *, include_revoked: bool = False) -> list[KeyRecord]:
@@ -140,7 +148,18 @@ class AccessService:
 
         Raises: KeyNotFoundError, KeyAmbiguousError.
         """
-        return self._store.revoke(reference)
+        record = self._store.revoke(reference)
+        self._recorded("key_revoked", record)
+        return record
+
+    def _recorded(self, action: str, record: KeyRecord) -> None:
+        models = sorted(record.allowed_models) if record.allowed_models is not None else None
+        after = {"role": record.role, "trusted": record.trusted, "models": models}
+        after |= {"expires_at": record.expires_at, "revoked_at": record.revoked_at}
+        owner, team = record.user_id, record.team_id
+        self._record(
+            action, user=owner, team=team, key=record.name, after=after, prefix=record.prefix
+        )
 
     async def _live_record(self, presented: str) -> KeyRecord:
         if not is_well_formed(presented):

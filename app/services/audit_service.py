@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from app.audit.event import AuditEvent, to_line
-from app.audit.shipper import AuditShipper
+from app.audit.shipper import Append, AuditShipper
 from app.audit.spool import Spool
 from app.dialects.base import Usage
 from app.ledger.book import Hold as LedgerHold
+from app.services.actions import Facts
 from app.services.call_trail import CLIENT_LEFT, REQUEST, CallTrail
 from app.utils.actor import actor_var
 from app.utils.clock import Clock
@@ -40,11 +40,20 @@ class AuditService:
     than one write to a file."""
 
     def __init__(
-        self, spool: Spool, shipper: AuditShipper, clock: Clock, *, is_strict: bool
+        self,
+        spool: Spool,
+        shipper: AuditShipper,
+        append: Append,
+        clock: Clock,
+        *,
+        is_strict: bool,
     ) -> None:
-        """``is_strict``: what cannot be put on record is not done."""
+        """``append`` puts events into Postgres; ``is_strict``: what cannot be put on record is not
+        done."""
         self._spool = spool
         self._shipper = shipper
+        self._append = append
+        self._is_open = False
         self._clock = clock
         self._is_strict = is_strict
         self._waiting: deque[bytes] = deque()
@@ -57,6 +66,7 @@ class AuditService:
     async def open(self) -> None:
         """Start to bring what is on disk into Postgres."""
         await asyncio.to_thread(self._shipper.start)
+        self._is_open = True
 
     async def close(self) -> None:
         """Bring what is left into Postgres, as far as it lets; the rest waits on disk."""
@@ -100,23 +110,30 @@ class AuditService:
     def record_action(
         self,
         action: str,
-        target: str,
         *,
-        before: Mapping[str, Any] | None = None,
-        after: Mapping[str, Any] | None = None,
+        user: str | None = None,
+        team: str | None = None,
+        key: str | None = None,
+        before: Facts | None = None,
+        after: Facts | None = None,
+        **facts: Any,
     ) -> None:
-        """Record what an administrator did: who changed what, from what, to what."""
-        detail: dict[str, Any] = {"by": actor_var.get(), "target": target}
-        if before is not None:
-            detail["before"] = dict(before)
-        if after is not None:
-            detail["after"] = dict(after)
-        request_id = request_id_var.get()
-        self.record(self._event(action, request_id=request_id, detail=detail))
+        """As `RecordAction`. Outside a server it is in Postgres when this returns.
 
-    def ship(self) -> None:
-        """Bring what is on disk into Postgres now, where nothing does so beside. Blocks."""
-        self._shipper.ship_once()
+        Raises: DatabaseUnavailableError, outside a server.
+        """
+        states = {"before": before, "after": after}
+        detail = {"by": actor_var.get(), **facts} | {
+            name: dict(state) for name, state in states.items() if state is not None
+        }
+        request_id = request_id_var.get()
+        event = self._event(
+            action, request_id=request_id, user=user, team=team, key=key, detail=detail
+        )
+        if self._is_open:
+            self.record(event)
+        else:
+            self._append([event])
 
     def record_lost(self, hold: LedgerHold) -> None:
         """Record a call whose worker died: another has settled it at its last checkpoint."""

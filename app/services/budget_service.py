@@ -13,7 +13,11 @@ from app.ledger.book import Line
 from app.ledger.periods import window_at
 from app.ledger.rules import EVERYBODY, Account, Budget
 from app.ledger.store import LedgerStore
+from app.services.actions import RecordAction, unrecorded
 from app.utils.clock import Clock
+
+# Scopes whose subject is a name of the trail's own.
+PAYERS = ("user", "team", "key")
 
 
 class UnknownSubjectError(ValueError):
@@ -53,12 +57,18 @@ class BudgetService:
     """Blocking: for the command line, and for views that run in threads."""
 
     def __init__(
-        self, settings: BudgetSettings, catalog: Catalog, store: LedgerStore, clock: Clock
+        self,
+        settings: BudgetSettings,
+        catalog: Catalog,
+        store: LedgerStore,
+        clock: Clock,
+        record: RecordAction = unrecorded,
     ) -> None:
         self._zone = ZoneInfo(settings.timezone)
         self._catalog = catalog
         self._store = store
         self._clock = clock
+        self._record = record
 
     def set(
         self, *, scope: str, subject: str, metric: str, period: str, limit: int, mode: str
@@ -72,7 +82,10 @@ class BudgetService:
         if scope == "model" and subject != EVERYBODY and subject not in self._catalog:
             raise UnknownSubjectError(subject)
         self._store.add_missing(self._catalog.limits)
-        return self._store.set_budget(scope, subject, metric, period, limit, mode)
+        before = self._at(scope, subject, metric, period)
+        after = self._store.set_budget(scope, subject, metric, period, limit, mode)
+        self._recorded("budget_set", before or after, before, after)
+        return after
 
     def remove(self, *, scope: str, subject: str, metric: str, period: str) -> None:
         """Take a budget away, one of the configuration's for good; as `set`, within two seconds.
@@ -80,8 +93,34 @@ class BudgetService:
         Raises: BudgetNotFoundError, DatabaseUnavailableError.
         """
         self._store.add_missing(self._catalog.limits)
-        if not self._store.remove_budget(scope, subject, metric, period):
+        before = self._at(scope, subject, metric, period)
+        if before is None or not self._store.remove_budget(scope, subject, metric, period):
             raise BudgetNotFoundError(subject)
+        self._recorded("budget_removed", before, before, None)
+
+    def _at(self, *place: str) -> Budget | None:
+        found = self._store.budgets()
+        return next(
+            (it for it in found if (it.scope, it.subject, it.metric, it.period) == place), None
+        )
+
+    def _recorded(
+        self, action: str, of: Budget, before: Budget | None, after: Budget | None
+    ) -> None:
+        whose: dict[str, Any] = {}
+        if of.scope in PAYERS and of.subject != EVERYBODY:
+            whose[of.scope] = of.subject
+        else:
+            whose["subject"] = of.subject
+        self._record(
+            action,
+            before=_amount(before),
+            after=_amount(after),
+            scope=of.scope,
+            metric=of.metric,
+            period=of.period,
+            **whose,
+        )
 
     def states(self) -> list[BudgetState]:
         """Return every budget; one for everybody also for each who has drawn on it."""
@@ -98,3 +137,7 @@ class BudgetService:
             BudgetState(Account(budget, subject, window), lines[subject])
             for subject in sorted(lines)
         ]
+
+
+def _amount(budget: Budget | None) -> dict[str, Any] | None:
+    return {"limit": budget.limit, "mode": budget.mode} if budget else None

@@ -9,11 +9,21 @@ from dataclasses import replace
 from typing import Any
 
 from app.services.access_service import Caller
+from app.services.actions import RecordAction, unrecorded
 from app.services.identity import MAX_VALUE_LENGTH, InvalidFactError, clean, valid_id
 from app.services.people_register import PeopleRegister
-from app.services.people_store import TEAM, PeopleStore, PersonRecord, TeamRecord
+from app.services.people_store import (
+    TEAM,
+    PeopleStore,
+    PersonNotFoundError,
+    PersonRecord,
+    TeamRecord,
+)
 from app.services.team_assignments import TeamAssignments
 from app.utils.clock import Clock
+
+# What administrators and clients call it.
+TEAM_FACT = "team"
 
 
 class PeopleService:
@@ -23,10 +33,11 @@ class PeopleService:
     and team for good. What is None or empty is given back to what clients say.
     """
 
-    def __init__(self, store: PeopleStore, clock: Clock) -> None:
+    def __init__(self, store: PeopleStore, clock: Clock, record: RecordAction = unrecorded) -> None:
         self._store = store
         self._register = PeopleRegister(store, clock)
         self._assignments = TeamAssignments(store, clock)
+        self._record = record
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -77,25 +88,36 @@ class PeopleService:
 
         Raises: PersonExistsError, InvalidFactError.
         """
-        return _person(self._store.add_person(valid_id("id", person_id), _columns(changes)))
+        person = self._store.add_person(valid_id("id", person_id), _columns(changes))
+        self._recorded("person_created", person_id, changes, None)
+        return _person(person)
 
     def change_person(self, person_id: str, changes: Mapping[str, str | None]) -> dict[str, Any]:
         """Set a person's `name`, `email` or `team`; a team binds everywhere within 5 seconds.
 
         Raises: PersonNotFoundError, InvalidFactError.
         """
-        return _person(self._store.change_person(person_id, _columns(changes)))
+        columns, before = _columns(changes), self._team_of(person_id)
+        person = self._store.change_person(person_id, columns)
+        self._recorded("person_changed", person_id, changes, before)
+        return _person(person)
 
     def set_person(self, person_id: str, changes: Mapping[str, str | None]) -> bool:
         """Change a person, or make them; return whether they are new. Raises: InvalidFactError."""
-        return self._store.set_person(valid_id("id", person_id), _columns(changes))
+        columns, before = _columns(changes), self._team_of(valid_id("id", person_id))
+        is_new = self._store.set_person(person_id, columns)
+        action = "person_created" if is_new else "person_changed"
+        self._recorded(action, person_id, changes, before)
+        return is_new
 
     def remove_person(self, person_id: str) -> None:
         """Forget a person, not what they spent; the team they were given binds a minute more.
 
         Raises: PersonNotFoundError.
         """
+        before = self._team_of(person_id)
         self._store.remove_person(person_id)
+        self._record("person_removed", user=person_id, before={"team": before})
 
     def teams(self) -> list[dict[str, Any]]:
         return [_team(record) for record in self._store.teams()]
@@ -106,15 +128,23 @@ class PeopleService:
 
     def create_team(self, team_id: str, name: str | None = None) -> dict[str, Any]:
         """Raises: TeamExistsError, InvalidFactError."""
-        return _team(self._store.add_team(valid_id("id", team_id), _checked("name", name)))
+        team = self._store.add_team(valid_id("id", team_id), _checked("name", name))
+        self._record("team_created", team=team_id, after={"name": name})
+        return _team(team)
 
     def change_team(self, team_id: str, name: str | None) -> dict[str, Any]:
         """Raises: TeamNotFoundError, InvalidFactError."""
-        return _team(self._store.change_team(team_id, _checked("name", name)))
+        before = self._store.team(team_id).name
+        team = self._store.change_team(team_id, _checked("name", name))
+        self._record("team_changed", team=team_id, before={"name": before}, after={"name": name})
+        return _team(team)
 
     def set_team(self, team_id: str, name: str | None) -> bool:
         """Name a team, or make it; return whether it is new. Raises: InvalidFactError."""
-        return self._store.set_team(valid_id("id", team_id), _checked("name", name))
+        is_new = self._store.set_team(valid_id("id", team_id), _checked("name", name))
+        action = "team_created" if is_new else "team_changed"
+        self._record(action, team=team_id, after={"name": name})
+        return is_new
 
     def remove_team(self, team_id: str) -> None:
         """Take a team away, and everyone out of it, everywhere within 5 seconds.
@@ -122,12 +152,29 @@ class PeopleService:
         Raises: TeamNotFoundError.
         """
         self._store.remove_team(team_id)
+        self._record("team_removed", team=team_id)
+
+    def _team_of(self, person_id: str) -> str | None:
+        try:
+            return self._store.person(person_id).team_id
+        except PersonNotFoundError:
+            return None
+
+    def _recorded(
+        self, action: str, person_id: str, changes: Mapping[str, str | None], before: str | None
+    ) -> None:
+        """Names and addresses are not on record, but that they were set."""
+        states: dict[str, Any] = {}
+        if TEAM_FACT in changes:
+            states = {"before": {"team": before}, "after": {"team": changes[TEAM_FACT] or None}}
+        self._record(action, user=person_id, changed=sorted(changes), **states)
 
 
 def _columns(changes: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return what is to be set, by the names of the columns."""
     return {
-        TEAM if fact == "team" else fact: _checked(fact, value) for fact, value in changes.items()
+        TEAM if fact == TEAM_FACT else fact: _checked(fact, value)
+        for fact, value in changes.items()
     }
 
 
