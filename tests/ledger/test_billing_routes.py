@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.config.settings import Settings
 from app.dialects.base import Usage
 from tests import wire
 from tests.asgi_client import Reply
-from tests.fakes.litellm import FakeLiteLLM, Handler, raw, send_stream, sse, status
+from tests.fakes.litellm import FakeLiteLLM, Handler, raw, sse, status, stream
 from tests.ledger.served import Served, StartServed
 from tests.waiting import wait_until
 from tests.wire import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Api
@@ -34,7 +34,7 @@ SAID = {
     RESPONSES.path: Usage(21, 5, cached_input_tokens=4),
     MESSAGES.path: Usage(27, 5, cached_input_tokens=4, cache_write_tokens=2),
 }
-# A limit under the name that each API has for it.
+# What each API calls the limit of an answer.
 CAPS = {
     CHAT.path: "max_tokens",
     COMPLETIONS.path: "max_tokens",
@@ -144,6 +144,11 @@ def charge(model: Model, usage: Usage) -> tuple[int, int, int]:
     return usage.input_tokens + usage.output_tokens, -(-exact // 1_000_000), 1
 
 
+def capped(api: Api, limit: int | None, **more: Any) -> dict[str, Any]:
+    """Return fields that limit an answer, under the name that the API has for it."""
+    return {CAPS[api.path]: limit, **more}
+
+
 # With usage
 
 
@@ -187,18 +192,11 @@ def without_usage(event: bytes) -> bytes:
     return name + b"\ndata: " + orjson.dumps(content) + b"\n\n"
 
 
-def streaming(events: Iterable[bytes], headers: dict[str, str] | None = None) -> Handler:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        return await send_stream(request, events)
-
-    return handler
-
-
 @pytest.mark.parametrize("api", STREAMED, ids=named)
 def test_stream_that_says_no_usage_is_charged_by_our_own_count_as_an_estimate(
     ledger: Ledger, upstream: FakeLiteLLM, api: Api
 ) -> None:
-    upstream.default = streaming(uncounted(api))
+    upstream.default = stream(uncounted(api))
 
     replied = ledger.ask(api, streamed=True)
 
@@ -297,7 +295,7 @@ def test_fallback_that_is_too_dear_for_the_budget_is_not_asked(
     ledger: Ledger, upstream: FakeLiteLLM, api: Api, streamed: bool, period: str
 ) -> None:
     upstream.default = FAILURE
-    asked = {CAPS[api.path]: 100, **({"stream": True} if streamed else {})}
+    asked = capped(api, 100, **({"stream": True} if streamed else {}))
     size = len(api.asking("gpt-4o", **asked))
     cheap, dear = (
         charge(ledger.catalog.models[name], Usage(size, 100)) for name in ("gpt-4o", "gpt-4-turbo")
@@ -332,13 +330,14 @@ def test_limit_that_is_null_is_sent_and_held_as_the_models_own(
 ) -> None:
     upstream.default = wire.well()
 
-    ledger.ask(api, "gpt-4o", **{name: None})
+    asked: dict[str, Any] = {name: None}
+    ledger.ask(api, "gpt-4o", **asked)
 
     limit = ledger.catalog.models["gpt-4o"].max_output_tokens
     assert upstream.calls[0].body[CAPS[api.path]] == limit
     assert upstream.calls[0].body.get(name, limit) == limit
     (row,) = ledger.rows()
-    assert row.held[0] == len(api.asking("gpt-4o", **{name: None})) + limit
+    assert row.held[0] == len(api.asking("gpt-4o", **asked)) + limit
 
 
 @pytest.mark.parametrize("api", [CHAT, COMPLETIONS, RESPONSES], ids=named)
@@ -346,10 +345,11 @@ def test_limit_that_is_null_is_sent_and_held_as_what_is_left(
     ledger: Ledger, upstream: FakeLiteLLM, api: Api
 ) -> None:
     upstream.default = wire.well()
-    size = len(api.asking("gpt-4o", **{CAPS[api.path]: None}))
+    asked = capped(api, None)
+    size = len(api.asking("gpt-4o", **asked))
     ledger.served.budget("tokens", "month", size + 50)
 
-    ledger.ask(api, "gpt-4o", **{CAPS[api.path]: None})
+    ledger.ask(api, "gpt-4o", **asked)
 
     assert upstream.calls[0].body[CAPS[api.path]] == 50
     (row,) = ledger.rows()
@@ -386,7 +386,7 @@ def test_field_that_makes_an_answer_longer_makes_the_hold_larger(
     ledger: Ledger, upstream: FakeLiteLLM, api: Api, field: dict[str, Any], more: int
 ) -> None:
     upstream.default = wire.well()
-    asked = {CAPS[api.path]: 100, **field}
+    asked = capped(api, 100, **field)
     size = len(api.asking("gpt-4o", **asked))
     needed = size + 100 + more
 
@@ -409,7 +409,7 @@ def test_limit_of_the_callers_is_never_raised(
 ) -> None:
     upstream.default = wire.well()
 
-    ledger.ask(api, "gpt-4o", **{CAPS[api.path]: 1})
+    ledger.ask(api, "gpt-4o", **capped(api, 1))
 
     assert upstream.calls[0].body[CAPS[api.path]] == 1
 
