@@ -59,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Ana, whose budgets are in all three metrics, and the rows that her calls leave."""
+    """People who have budgets in all three metrics, and the rows that their calls leave."""
 
     served: Served
     url: str
@@ -68,11 +68,19 @@ class Ledger:
     def catalog(self) -> Catalog:
         return self.served.client.server.services.catalog
 
-    def ask(self, api: Api, model: str = "", *, streamed: bool = False, **changed: Any) -> Reply:
+    def ask(
+        self,
+        api: Api,
+        model: str = "",
+        person: str = "ana",
+        *,
+        streamed: bool = False,
+        **changed: Any,
+    ) -> Reply:
         # Only what makes it a stream: no caller need ask for its usage.
         fields = {"stream": True} if streamed else {}
         body = api.asking(model or model_for(api), **fields, **changed)
-        return self.served.send(body, api.path)
+        return self.served.send(body, api.path, {"X-Solaris-User-Id": person})
 
     def rows(self) -> list[Row]:
         """Return every attempt, when nothing is held any more."""
@@ -390,13 +398,12 @@ def test_field_that_makes_an_answer_longer_makes_the_hold_larger(
     size = len(api.asking("gpt-4o", **asked))
     needed = size + 100 + more
 
-    ledger.served.budget("tokens", "month", needed - 1)
-    refused = ledger.ask(api, "gpt-4o", **asked).status
-    calls_before = len(upstream.calls)
-    ledger.served.budget("tokens", "month", needed)
-    wait_until(lambda: ledger.ask(api, "gpt-4o", **asked).status == 200)
+    ledger.served.budget("tokens", "month", needed - 1, subject="ana")
+    ledger.served.budget("tokens", "month", needed, subject="bia")
 
-    assert (refused, calls_before) == (402, 0)
+    statuses = {who: ledger.ask(api, "gpt-4o", who, **asked).status for who in ("ana", "bia")}
+
+    assert (statuses, len(upstream.calls)) == ({"ana": 402, "bia": 200}, 1)
     (row,) = ledger.rows()
     assert row.held[0] == needed
     # The caller's own limit is that of the model too, whatever is held beside it.
