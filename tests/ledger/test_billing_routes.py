@@ -382,15 +382,20 @@ ENLARGED = [
     (RESPONSES, {"reasoning": {"effort": "high"}}, 4096),
     (MESSAGES, {"tools": [{"name": "f", "input_schema": {}}]}, 600),
     (MESSAGES, {"thinking": THINKING}, 2_000),
+    # Part of the limit.
+    (MESSAGES, {"thinking": {**THINKING, "budget_tokens": 99}}, 0),
+    (MESSAGES, {"thinking": {**THINKING, "budget_tokens": "many"}}, 0),
+    # More than the model ever writes.
+    (CHAT, {"thinking": {**THINKING, "budget_tokens": 2**62}}, 4096),
 ]
 
 
 @pytest.mark.parametrize(
     ("api", "field", "more"),
     ENLARGED,
-    ids=[f"{api.path} {orjson.dumps(field).decode()[:40]}" for api, field, _ in ENLARGED],
+    ids=[f"{api.path} {orjson.dumps(field).decode()[:60]}" for api, field, _ in ENLARGED],
 )
-def test_field_that_makes_an_answer_longer_makes_the_hold_larger(
+def test_hold_grows_by_what_a_field_may_add_to_the_answer(
     ledger: Ledger, upstream: FakeLiteLLM, api: Api, field: dict[str, Any], more: int
 ) -> None:
     upstream.default = wire.well()
