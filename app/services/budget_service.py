@@ -83,6 +83,9 @@ class BudgetService:
         if not self._store.remove_budget(scope, subject, metric, period):
             raise BudgetNotFoundError(subject)
 
+    def close(self) -> None:
+        self._store.close()
+
     def states(self) -> list[BudgetState]:
         """Return every budget; one for everybody also for each who has drawn on it."""
         self._store.add_missing(self._catalog.limits)

@@ -34,7 +34,7 @@ from app.ledger.book import (
     Spend,
 )
 from app.ledger.rules import Account, AccountFinder, Budget, Payer
-from app.ledger.size import demand_of, likely_input_tokens
+from app.ledger.size import demand_of, likely_input_tokens, output_cap
 from app.ledger.store import LedgerStore
 from app.ledger.windows import split
 from app.services.call_slots import CallSlots, Slot
@@ -79,6 +79,10 @@ class Hold:
     # What it has in Redis's windows; None without them.
     windows: Taken | None = None
     allowance: Allowance = field(default_factory=Allowance)
+
+    @property
+    def output_cap(self) -> int | None:
+        return output_cap(self.request.needs, self.model, self.output_tokens)
 
 
 class TokenService:
