@@ -91,12 +91,14 @@ class Messages(Dialect):
         named = body.get("metadata")
         passed = without_steering(body)
         attached = fields.attachments(passed["messages"])
+        cap = passed.get("max_tokens")
         needs = Needs(
             images=attached.images,
             files=attached.files,
             tools=bool(passed.get("tools")),
             text_bytes=max(0, size_bytes - attached.size_bytes),
-            output_tokens=passed.get("max_tokens"),
+            output_tokens=cap,
+            reasoning_tokens=fields.reasoning_tokens(passed, cap),
             is_free=self.is_free,
         )
         return ModelRequest(

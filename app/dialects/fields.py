@@ -17,6 +17,8 @@ _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
 _FILE_TYPES = frozenset({"file", "input_file", "document"})
 # Where a part holds a picture or a file, or its address.
 _DATA_KEYS = frozenset({"url", "image_url", "data", "file_data"})
+# What LiteLLM 1.106.2 lets an Anthropic model think for `reasoning_effort: high`.
+REASONING_TOKENS = 4096
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -127,6 +129,25 @@ def largest(body: dict[str, Any], *names: str) -> int | None:
     return max((body[name] for name in names if body.get(name)), default=None)
 
 
+def reasoning_tokens(body: dict[str, Any], cap: int | None) -> int:
+    """Return what a model may think beyond ``cap``, by any of the names that there are for it."""
+    return max(_effort_tokens(body), _thinking_beyond(body, cap))
+
+
+def _effort_tokens(body: dict[str, Any]) -> int:
+    reasoning = body.get("reasoning")
+    inner = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    return REASONING_TOKENS if body.get("reasoning_effort") or inner else 0
+
+
+def _thinking_beyond(body: dict[str, Any], cap: int | None) -> int:
+    """Anthropic counts a budget below ``max_tokens`` as part of it, and refuses any other, except
+    where a model thinks between its tools."""
+    thinking = body.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return budget if _is_count(budget) and (cap is None or budget >= cap) else 0
+
+
 def prompts(value: str | list[Any]) -> int:
     """Return how many prompts a text or list is: a list of numbers is one text's tokens."""
     return len(value) if isinstance(value, list) and not isinstance(value[0], int) else 1
@@ -167,5 +188,5 @@ def _require(body: dict[str, Any], name: str) -> None:
         raise InvalidRequestError("required", param=name)
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -15,8 +15,6 @@ from app.dialects.steering import without_steering
 from app.utils.sse import event_data
 
 _CAPS = ("max_tokens", "max_completion_tokens")
-# What LiteLLM 1.106.2 adds to an Anthropic model's limit for `reasoning_effort: high`.
-REASONING_TOKENS = 4096
 
 
 class ChatCompletions(OpenAIErrors):
@@ -32,14 +30,15 @@ class ChatCompletions(OpenAIErrors):
     def request(self, body: dict[str, Any], size_bytes: int) -> ModelRequest:
         """Return the request that a checked body makes."""
         attached = fields.attachments(body.get("messages"))
+        cap = fields.largest(body, *_CAPS)
         needs = Needs(
             images=attached.images,
             files=attached.files,
             tools=bool(body.get("tools") or body.get("functions")),
             text_bytes=max(0, size_bytes - attached.size_bytes),
             choices=body.get("n") or 1,
-            output_tokens=fields.largest(body, *_CAPS),
-            reasoning_tokens=REASONING_TOKENS if body.get("reasoning_effort") else 0,
+            output_tokens=cap,
+            reasoning_tokens=fields.reasoning_tokens(body, cap),
         )
         return completion_request(self, body, needs)
 

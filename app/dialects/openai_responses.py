@@ -40,12 +40,14 @@ class Responses(OpenAIErrors):
             passed["store"] = False
         model, user = passed.pop("model"), passed.pop("user", None)
         attached = fields.attachments(passed["input"])
+        cap = passed.get("max_output_tokens")
         needs = Needs(
             images=attached.images,
             files=attached.files,
             tools=bool(passed.get("tools")),
             text_bytes=max(0, text_size(raw, body) - attached.size_bytes),
-            output_tokens=passed.get("max_output_tokens"),
+            output_tokens=cap,
+            reasoning_tokens=fields.reasoning_tokens(passed, cap),
         )
         return ModelRequest(self, model, passed, bool(passed.get("stream")), user, needs)
 

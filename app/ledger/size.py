@@ -28,12 +28,22 @@ def demand_of(needs: Needs, model: Model) -> Demand:
     prices = model.prices
     return Demand(
         input_tokens=_input_bound(needs, model),
-        output_tokens=output + needs.reasoning_tokens,
+        # Nobody thinks for longer than it writes.
+        output_tokens=output + min(needs.reasoning_tokens, limit),
         choices=needs.choices,
         input_price=max(prices.input, prices.cache_write),
         output_price=prices.output,
         is_flexible=asked is None and output > 0,
     )
+
+
+def output_cap(needs: Needs, model: Model, granted: int) -> int | None:
+    """Return the limit that goes to ``model``, None where it writes nothing.
+
+    It is the caller's own, though more may be held for it; else what was granted.
+    """
+    asked = needs.output_tokens
+    return min(granted if asked is None else asked, model.max_output_tokens) or None
 
 
 def _input_bound(needs: Needs, model: Model) -> int:

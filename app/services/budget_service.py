@@ -122,6 +122,9 @@ class BudgetService:
             **whose,
         )
 
+    def close(self) -> None:
+        self._store.close()
+
     def states(self) -> list[BudgetState]:
         """Return every budget; one for everybody also for each who has drawn on it."""
         self._store.add_missing(self._catalog.limits)

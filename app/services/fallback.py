@@ -13,6 +13,7 @@ from app.config.catalog import Catalog, Model
 from app.dialects.base import ModelRequest, Needs
 from app.services.health_service import HealthService, Permit, Refusal
 from app.utils.exceptions import (
+    InsufficientQuotaError,
     InvalidRequestError,
     LiteLLMError,
     LiteLLMUnreachableError,
@@ -94,8 +95,8 @@ async def first_answer(
     ``attempt`` raises SolarisError where its model does not answer. An answer that is not
     ``is_whole`` has only begun: how its model did is told by whoever reads it.
 
-    Raises: what the first model that was asked failed with; ModelNotAvailableError or
-    RateLimitedError, where none could be asked.
+    Raises: what the first model that was asked failed with, or that the caller has no budget for
+    the next; ModelNotAvailableError or RateLimitedError, where none could be asked.
     """
     first_error: SolarisError | None = None
     refusals: list[Refusal] = []
@@ -112,7 +113,7 @@ async def first_answer(
         except SolarisError as error:
             _tell(permit, error)
             path.append(Step(model.name, "failed", error.cause, error.upstream_status))
-            first_error = first_error or error
+            first_error = error if _is_over_budget(error) else first_error or error
             if not _helps_to_go_on(error) or not has_time():
                 break
         else:
@@ -175,6 +176,10 @@ def _is_models_fault(error: SolarisError) -> bool:
 
 def _is_providers_limit(error: SolarisError) -> bool:
     return isinstance(error, RateLimitedError) and not isinstance(error, TooManyRequestsError)
+
+
+def _is_over_budget(error: SolarisError) -> bool:
+    return isinstance(error, InsufficientQuotaError | TooManyRequestsError)
 
 
 def _helps_to_go_on(error: SolarisError) -> bool:

@@ -269,7 +269,7 @@ class LiteLLMService:
     def _encoded(self, call: Call, hold: Hold) -> bytes:
         pseudonym = self._pseudonym(call.user) if call.user else None
         body = call.request.dialect.body_for(
-            call.request, hold.model.name, pseudonym, hold.output_tokens or None
+            call.request, hold.model.name, pseudonym, hold.output_cap
         )
         body |= {"disable_fallbacks": True, "num_retries": 0}
         if pseudonym:

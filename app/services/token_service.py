@@ -38,7 +38,7 @@ from app.ledger.book import (
 )
 from app.ledger.book import Hold as LedgerHold
 from app.ledger.rules import Account, AccountFinder, Budget, Payer
-from app.ledger.size import demand_of, likely_input_tokens
+from app.ledger.size import demand_of, likely_input_tokens, output_cap
 from app.ledger.store import LedgerStore
 from app.ledger.windows import split
 from app.services.call_slots import CallSlots, Slot
@@ -86,6 +86,10 @@ class Hold:
     # What it was resolved to.
     posted: Spend = NOTHING
     is_estimated: bool = False
+
+    @property
+    def output_cap(self) -> int | None:
+        return output_cap(self.request.needs, self.model, self.output_tokens)
 
 
 class TokenService:
