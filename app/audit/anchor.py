@@ -10,6 +10,8 @@ import orjson
 
 from app.audit.chain import Checkpoint
 
+# In the folder of what this machine's processes leave, with the spool.
+FOLDER = "audit"
 ANCHOR = "anchor.json"
 
 
