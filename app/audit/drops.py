@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -13,10 +13,6 @@ from app.audit.partitions import following
 DROPS = """
     SELECT month, last_checkpoint, dropped_at, retention_days, key_id, code FROM audit_drops
     ORDER BY month, last_checkpoint
-"""
-ADD_DROP = """
-    INSERT INTO audit_drops (month, last_checkpoint, dropped_at, retention_days, key_id, code)
-    VALUES (%s, %s, %s, %s, %s, %s)
 """
 
 
@@ -53,15 +49,9 @@ class Drop:
         facts = (self.month, self.last_checkpoint, dropped_at, self.retention_days, self.key_id)
         return "\t".join(("drop", *map(str, facts))).encode()
 
-    def row(self) -> tuple[Any, ...]:
-        return (
-            self.month,
-            self.last_checkpoint,
-            self.dropped_at,
-            self.retention_days,
-            self.key_id,
-            self.code,
-        )
+    def facts(self) -> dict[str, Any]:
+        """Return the row, by its columns."""
+        return asdict(self)
 
 
 def is_due(month: date, now: datetime, retention_days: int) -> bool:
