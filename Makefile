@@ -49,6 +49,10 @@ format: $(VENV)/dev.installed ## Put the code into shape
 bench: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure, side by side in one run (ARGS="--quick" for a short one)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-audit
+bench-audit: $(VENV)/dev.installed ## Measure how fast the audit trail is verified
+	@$(BIN)/python -m bench.audit_verify $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what the other targets made, data included
 	@$(not_running) || { echo "Está rodando; encerre antes com Ctrl-C. / It is running; stop it first." >&2; exit 1; }
