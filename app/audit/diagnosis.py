@@ -47,7 +47,7 @@ class Line:
 def diagnose(cursor: Any, seq: int, it: Checkpoint, keys: AuditKeys, *, is_kept: bool) -> Finding:
     """``it`` signs the number; ``is_kept``: its rows should be there."""
     key = keys.named(it.key_id)
-    lines = _lines(cursor, seq)
+    lines = lines_at(cursor, seq)
     if not lines:
         return _missing(cursor, seq, it)
     doubtful = [line for line in lines if not line.has_number(seq, key)] or lines
@@ -67,7 +67,7 @@ def stray_row(cursor: Any, first_seq: int, last_seq: int, keys: AuditKeys) -> Fi
     if row is None:
         return None
     seq, event_id = row
-    is_ours = any(line.has_number(seq, key) for line in _lines(cursor, seq) for key in keys.every)
+    is_ours = any(line.has_number(seq, key) for line in lines_at(cursor, seq) for key in keys.every)
     return Finding(CHECKPOINT_REMOVED if is_ours else INSERTED, seq, event_id)
 
 
@@ -107,7 +107,7 @@ def _around(seq: int, last: int) -> Iterator[int]:
             yield seq - distance
 
 
-def _lines(cursor: Any, seq: int) -> list[Line]:
+def lines_at(cursor: Any, seq: int) -> list[Line]:
     kept = _Kept()
     cursor.copy_expert(copy_lines(seq, seq), kept)
     return [Line(*split(line)) for line in kept.lines]

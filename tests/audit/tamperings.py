@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.audit.chain import AuditKey, Checkpoint, merkle_root
-from app.audit.diagnosis import _lines
+from app.audit.diagnosis import lines_at
 from app.audit.findings import Finding
 from app.audit.names import commitment
 from app.audit.rows import COLUMNS
@@ -127,6 +127,36 @@ def swap_two_rows(trail: Trail) -> Expected:
     return Expected(("reordered",), first, trail.event_id(first))
 
 
+def swap_what_two_rows_say(trail: Trail) -> Expected:
+    """All but their numbers and codes."""
+    first, second = sorted(trail.random.sample(range(1, trail.last_seq + 1), 2))
+    trail.do(
+        "UPDATE audit_events AS one SET code = other.code FROM audit_events AS other"
+        " WHERE one.seq IN (%s, %s) AND other.seq = %s - one.seq",
+        first,
+        second,
+        first + second,
+    )
+    trail.do(
+        "UPDATE audit_events SET seq = %s - seq WHERE seq IN (%s, %s)",
+        first + second,
+        first,
+        second,
+    )
+    return Expected(("edited",), first, trail.event_id(first))
+
+
+def renumber_a_row(trail: Trail) -> Expected:
+    seq, number = trail.seq(), trail.seq()
+    number = trail.random.choice([number, -number, trail.last_seq + number])
+    number = trail.last_seq + 1 if number == seq else number
+    event_id = trail.event_id(seq)
+    trail.do("UPDATE audit_events SET seq = %s WHERE seq = %s", number, seq)
+    if number < seq:
+        return Expected(("inserted",), number, event_id)
+    return Expected(("removed", "tail_cut"), seq)
+
+
 def cut_the_tail(trail: Trail) -> Expected:
     """With its checkpoints: only the anchor knows that there was more."""
     it = trail.random.choice(trail.checkpoints[:-1])
@@ -147,7 +177,7 @@ def sign_without_the_key(trail: Trail) -> Expected:
     previous = touched[0].previous_hash
     for it in touched:
         rows = [
-            _lines(trail.cursor, number)[0].row for number in range(it.first_seq, it.last_seq + 1)
+            lines_at(trail.cursor, number)[0].row for number in range(it.first_seq, it.last_seq + 1)
         ]
         for number, row in enumerate(rows, it.first_seq):
             trail.do(
@@ -234,6 +264,8 @@ TAMPERINGS: tuple[Callable[[Trail], Expected], ...] = (
     delete_rows,
     insert_a_row,
     swap_two_rows,
+    swap_what_two_rows_say,
+    renumber_a_row,
     cut_the_tail,
     sign_without_the_key,
     edit_a_checkpoint,
