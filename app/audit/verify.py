@@ -34,8 +34,8 @@ from app.audit.store import CHECKPOINTS, RETRY_AFTER_S, checkpoint_of
 from app.utils.exceptions import DatabaseUnavailableError
 
 # So many rows are asked for at once; Postgres sorts them.
-CHUNK_ROWS = 50_000
-CHUNK_CHECKPOINTS = 1_000
+CHUNK_ROWS = 200_000
+CHUNK_CHECKPOINTS = 2_000
 # A machine's clock may be ahead of Postgres's by this much, and ``since`` still means its rows.
 CLOCKS_APART = timedelta(days=1)
 LOWEST, HIGHEST = -(2**63), 2**63 - 1

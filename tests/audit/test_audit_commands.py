@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,16 @@ from subprocess import CompletedProcess
 
 import orjson
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, create_engine
 
 from app.audit.anchor import ANCHOR, FOLDER, anchor_of, keep_anchor
 from app.audit.chain import AuditKey, Checkpoint
+from app.cli import cli
 from app.config.settings import Settings
 from app.embedded.network import free_port
 from tests.audit.trails import FORMER, PRESENT, append, changed
-from tests.servers import environment_of, run_solaris
+from tests.servers import environment_of
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -30,13 +33,29 @@ def engine(clean_database: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def solaris(settings: Settings) -> Run:
+def same_log() -> Iterator[None]:
+    """Leave the log as it was: a command makes it its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def solaris(settings: Settings, same_log: None) -> Run:
+    """Run a command in this process: ``solaris("audit", "verify", LOCALE="pt_BR")``."""
     environment = environment_of(settings, free_port()) | {
         "AUDIT_HMAC_KEY": PRESENT,
         "AUDIT_HMAC_KEY_PREVIOUS": FORMER,
         "LOCALE": "en",
     }
-    return lambda *arguments, **variables: run_solaris(environment | variables, *arguments)
+
+    def run(*arguments: str, **variables: str) -> CompletedProcess[str]:
+        result = CliRunner().invoke(cli, arguments, env=environment | variables)
+        return CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
+
+    return run
 
 
 @pytest.fixture
