@@ -53,6 +53,10 @@ bench: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure, side by side 
 bench-size: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure what is held for a prompt, beside LiteLLM's own count of it
 	@$(BIN)/python -m bench.prompt_size
 
+.PHONY: bench-audit
+bench-audit: $(VENV)/dev.installed ## Measure how fast the audit trail is verified
+	@$(BIN)/python -m bench.audit_verify $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what the other targets made, data included
 	@$(not_running) || { echo "Está rodando; encerre antes com Ctrl-C. / It is running; stop it first." >&2; exit 1; }

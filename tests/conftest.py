@@ -80,7 +80,8 @@ def clean_database(database_url: str) -> Iterator[str]:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "TRUNCATE api_keys, audit_checkpoints, audit_events, audit_names, usage_days,"
+                "TRUNCATE api_keys, audit_checkpoints, audit_drops, audit_events, audit_names,"
+                " legal_holds, usage_days,"
                 " budget_lines, budgets, calls_under_way, holds, teams, users"
                 " RESTART IDENTITY CASCADE"
             )

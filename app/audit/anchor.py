@@ -10,7 +10,11 @@ import orjson
 
 from app.audit.chain import Checkpoint
 
+# In the folder of what this machine's processes leave, with the spool.
+FOLDER = "audit"
 ANCHOR = "anchor.json"
+# What it says at least.
+KINDS = {"id": int, "last_seq": int, "hash": str}
 
 
 def anchor_of(it: Checkpoint) -> dict[str, Any]:
@@ -34,6 +38,8 @@ def read_anchor(path: Path) -> dict[str, Any] | None:
         anchor = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    if not isinstance(anchor, dict) or not {"id", "last_seq", "hash"} <= anchor.keys():
+    if not isinstance(anchor, dict) or not all(
+        isinstance(anchor.get(name), kind) for name, kind in KINDS.items()
+    ):
         raise ValueError("not an anchor")
     return anchor

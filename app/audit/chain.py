@@ -12,6 +12,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import orjson
 
@@ -49,6 +50,7 @@ class AuditKeys:
         """``secrets``: the present one first."""
         keys = [AuditKey.of(secret) for secret in secrets]
         self.current = keys[0]
+        self.every = tuple(keys)
         self._known = {key.id: key for key in keys}
 
     def named(self, key_id: str) -> AuditKey:
@@ -71,6 +73,9 @@ class Checkpoint:
     merkle_root: bytes
     previous_hash: bytes
     key_id: str
+    # When it was signed, and how many names there were, so that none of them can be taken away.
+    created_at: datetime
+    last_name: int
     code: bytes = b""
 
     @property
@@ -94,12 +99,13 @@ class Checkpoint:
     def said(self) -> bytes:
         """Return what is signed."""
         root, previous = self.merkle_root.hex(), self.previous_hash.hex()
-        numbers = (self.id, self.first_seq, self.last_seq)
-        return orjson.dumps([*numbers, self.month, root, previous, self.key_id])
+        numbers = (self.id, self.first_seq, self.last_seq, self.last_name)
+        created_at = self.created_at.astimezone(UTC).isoformat()
+        return orjson.dumps([*numbers, self.month, created_at, root, previous, self.key_id])
 
 
 # Before the first checkpoint.
-GENESIS = Checkpoint(0, 0, 0, "", b"", b"", "")
+GENESIS = Checkpoint(0, 0, 0, "", b"", b"", "", datetime.min.replace(tzinfo=UTC), 0)
 
 
 def merkle_root(rows: Iterable[bytes]) -> bytes:

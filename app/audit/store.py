@@ -31,28 +31,35 @@ from app.utils.exceptions import DatabaseUnavailableError
 LOCK_ID = 0x6175646974
 RETRY_AFTER_S = 5.0
 
-BEGIN = "SET LOCAL TimeZone = 'UTC'; SELECT pg_advisory_xact_lock(%s)"
+BEGIN = "SET LOCAL TimeZone = 'UTC'; SELECT clock_timestamp() FROM pg_advisory_xact_lock(%s)"
 KNOWN_EVENTS = """
     SELECT event.event_id::text FROM (VALUES %s) AS wanted (event_id, at)
     JOIN audit_events AS event USING (event_id, at)
 """
-LAST_CHECKPOINT = """
-    SELECT id, first_seq, last_seq, month::text, merkle_root, previous_hash, key_id, code
-    FROM audit_checkpoints ORDER BY id DESC LIMIT 1
+CHECKPOINTS = """
+    SELECT id, first_seq, last_seq, month::text, merkle_root, previous_hash, key_id, created_at,
+      last_name, code
+    FROM audit_checkpoints
 """
+LAST_CHECKPOINT = CHECKPOINTS + "ORDER BY id DESC LIMIT 1"
 NAMES = """
     SELECT name.id, name.kind, name.value, name.secret, name.commitment
     FROM (VALUES %s) AS wanted (kind, value) JOIN audit_names AS name USING (kind, value)
 """
-LAST_NAME = "SELECT coalesce(max(id), 0) FROM audit_names"
+# A number is never given twice, whatever became of its name.
+LAST_NAME = """
+    SELECT greatest(0, (SELECT max(id) FROM audit_names),
+      (SELECT last_name FROM audit_checkpoints ORDER BY id DESC LIMIT 1))
+"""
 ADD_NAMES = """
     INSERT INTO audit_names (id, kind, value, secret, commitment, key_id, code) VALUES %s
 """
 COPY_ROWS = f"COPY audit_events ({', '.join(COLUMNS)}, code) FROM STDIN"
 ADD_CHECKPOINT = """
     INSERT INTO audit_checkpoints
-      (id, first_seq, last_seq, month, merkle_root, previous_hash, key_id, code)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+      (id, first_seq, last_seq, month, merkle_root, previous_hash, key_id, created_at, last_name,
+       code)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 ADD_USAGE = """
     INSERT INTO usage_days AS days
@@ -89,11 +96,12 @@ class AuditStore:
         """
         with self._cursor() as cursor:
             cursor.execute(BEGIN, (LOCK_ID,))
+            (now,) = cursor.fetchone()
             new = _without_known(cursor, events)
             if not new:
                 return []
             names = self._named(cursor, new)
-            checkpoints = self._add_rows(cursor, new, names)
+            checkpoints = self._add_rows(cursor, new, names, now)
             _add_usage(cursor, new, names, self._zone)
         return checkpoints
 
@@ -122,10 +130,15 @@ class AuditStore:
         return dict(zip(missing, added, strict=True))
 
     def _add_rows(
-        self, cursor: Any, events: Sequence[AuditEvent], names: dict[tuple[str, str], Name]
+        self,
+        cursor: Any,
+        events: Sequence[AuditEvent],
+        names: dict[tuple[str, str], Name],
+        now: datetime,
     ) -> list[Checkpoint]:
         """One checkpoint a month: retention drops whole months, and must leave no half batch."""
         last = _last_checkpoint(cursor)
+        last_name = max(last.last_name, *(name.id for name in names.values()))
         checkpoints = []
         for month, group in groupby(sorted(events, key=_order), key=_month):
             rows = [
@@ -140,6 +153,8 @@ class AuditStore:
                 merkle_root(rows),
                 last.hash,
                 self._key.id,
+                now,
+                last_name,
             ).signed(self._key)
             _copy(cursor, rows, self._key)
             cursor.execute(ADD_CHECKPOINT, _checkpoint_row(last))
@@ -165,9 +180,10 @@ class AuditStore:
 
 
 def checkpoint_of(row: Sequence[Any]) -> Checkpoint:
-    """Return the checkpoint of a row of `LAST_CHECKPOINT`'s columns."""
-    number, first, last, month, root, previous, key_id, code = row
-    return Checkpoint(number, first, last, month, bytes(root), bytes(previous), key_id, bytes(code))
+    """Return the checkpoint of a row of `CHECKPOINTS`."""
+    number, first, last, month, root, previous, key_id, at, last_name, code = row
+    signature = (key_id, at, last_name, bytes(code))
+    return Checkpoint(number, first, last, month, bytes(root), bytes(previous), *signature)
 
 
 def _without_known(cursor: Any, events: Sequence[AuditEvent]) -> list[AuditEvent]:
@@ -210,7 +226,8 @@ def _copy(cursor: Any, rows: Sequence[bytes], key: AuditKey) -> None:
 
 def _checkpoint_row(it: Checkpoint) -> tuple[Any, ...]:
     numbers = (it.id, it.first_seq, it.last_seq)
-    return (*numbers, it.month, it.merkle_root, it.previous_hash, it.key_id, it.code)
+    hashes = (it.merkle_root, it.previous_hash)
+    return (*numbers, it.month, *hashes, it.key_id, it.created_at, it.last_name, it.code)
 
 
 def _add_usage(

@@ -12,11 +12,14 @@ import shlex
 import sys
 
 import click
+import psycopg2
 from flask.cli import ScriptInfo
 from flask_migrate.cli import db as db_commands
 from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
+from app.audit.grants import UnknownRoleError
+from app.cli.audit import audit
 from app.cli.budgets import budgets
 from app.cli.keys import keys
 from app.cli.output import say, say_unusable, text
@@ -58,7 +61,7 @@ def _hide_what_is_not_ours(db: click.Group) -> None:
 
 
 _hide_what_is_not_ours(db_commands)
-for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams):
+for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams, audit):
     cli.add_command(command)
 
 
@@ -74,10 +77,13 @@ def main() -> None:
     except DatabaseUnavailableError as error:
         say(f"solaris: {_database_problem(error)}")
         sys.exit(1)
+    except UnknownRoleError as error:
+        say(f"solaris: {text('role_missing', role=error)}")
+        sys.exit(1)
 
 
 def _database_problem(error: DatabaseUnavailableError) -> str:
-    if isinstance(error.__cause__, ProgrammingError):
+    if isinstance(error.__cause__, ProgrammingError | psycopg2.ProgrammingError):
         return text("tables_missing")
     variable = error.values.get("variable", "DATABASE_URL")
     return text("database_away", variable=variable, reason=why_unreachable(error.__cause__))

@@ -41,6 +41,42 @@ TEXTS: dict[str, dict[str, str]] = {
         "team_made": "equipe {id} criada",
         "nothing_to_set": "diga o que mudar: {options}",
         "bad_fact": "{fact}: valor inválido (vazio, longo demais ou malformado)",
+        "role_missing": "DATABASE_URL nomeia o papel {role}, que o Postgres não tem; "
+        "crie-o e execute `solaris db upgrade` de novo",
+        "audit_good": "a trilha confere: {rows} linhas em {checkpoints} pontos de verificação "
+        "desde {since}; {names} nomes; {dropped} linhas já saíram pela retenção",
+        "audit_empty": "a trilha está vazia",
+        "audit_no_anchor": "sem âncora ({path}): um corte no fim da trilha não apareceria",
+        "audit_bad_anchor": "--anchor: {path} não é uma âncora que se possa ler",
+        "audit_edited": "linha {seq} (evento {event_id}): alterada",
+        "audit_removed": "linha {seq}: removida; faltam {missing} linhas a partir dela",
+        "audit_inserted": "linha {seq} (evento {event_id}): inserida por outra mão",
+        "audit_reordered": "linha {seq} (evento {event_id}): fora do lugar; "
+        "foi assinada como linha {was_seq}",
+        "audit_exchanged": "linha {seq} (evento {event_id}): deste ponto de verificação "
+        "({checkpoint}) em diante, as linhas não são as que foram assinadas juntas",
+        "audit_tail_cut": "linha {seq}: o fim da trilha foi cortado ou reescrito a partir dela",
+        "audit_checkpoint_edited": "linha {seq} (evento {event_id}): o ponto de verificação "
+        "{checkpoint}, que a assina, foi alterado ou forjado",
+        "audit_checkpoint_removed": "linha {seq} (evento {event_id}): o ponto de verificação que "
+        "a assina foi removido",
+        "audit_unknown_key": "linha {seq}: assinada com a chave {key_id}, que não está em "
+        "AUDIT_HMAC_KEY nem em AUDIT_HMAC_KEY_PREVIOUS",
+        "audit_name_changed": "linha {seq} (evento {event_id}): o nome {name}, que ela usa, "
+        "foi alterado",
+        "audit_name_removed": "linha {seq} (evento {event_id}): o nome {name}, que ela usa, "
+        "foi removido",
+        "audit_drop_edited": "linha {seq}: o registro da retenção do seu mês (audit_drops) foi "
+        "alterado ou forjado",
+        "audit_good_before": "antes disso conferem {rows} linhas em {checkpoints} pontos de "
+        "verificação",
+        "retain_dropped": "mês {month} retirado: {rows} linhas; os pontos de verificação ficam",
+        "retain_nothing": "nada a retirar: nenhum mês é mais antigo que AUDIT_RETENTION_DAYS "
+        "({days}; 0 guarda tudo)",
+        "retain_held": "nada retirado: há retenção legal em vigor ({holds}; tabela legal_holds)",
+        "retain_broken": "nada retirado: a trilha não confere; veja solaris audit verify "
+        "(--unverified retira mesmo assim)",
+        "retain_not_owner": "só o dono das tabelas as retira: defina MIGRATION_DATABASE_URL",
         "yes": "sim",
         "no": "não",
     },
@@ -78,6 +114,41 @@ TEXTS: dict[str, dict[str, str]] = {
         "team_made": "team {id} made",
         "nothing_to_set": "say what to change: {options}",
         "bad_fact": "{fact}: not a good value (empty, too long or malformed)",
+        "role_missing": "DATABASE_URL names the role {role}, which Postgres does not have; "
+        "make it and run `solaris db upgrade` again",
+        "audit_good": "the trail is good: {rows} rows in {checkpoints} checkpoints since {since}; "
+        "{names} names; retention has dropped {dropped} rows",
+        "audit_empty": "the trail is empty",
+        "audit_no_anchor": "no anchor ({path}): a cut tail would not show",
+        "audit_bad_anchor": "--anchor: {path} is no anchor that can be read",
+        "audit_edited": "row {seq} (event {event_id}): edited",
+        "audit_removed": "row {seq}: removed; {missing} rows are missing from there on",
+        "audit_inserted": "row {seq} (event {event_id}): inserted by another hand",
+        "audit_reordered": "row {seq} (event {event_id}): out of its place; "
+        "it was signed as row {was_seq}",
+        "audit_exchanged": "row {seq} (event {event_id}): from this checkpoint ({checkpoint}) on "
+        "the rows are not those that were signed together",
+        "audit_tail_cut": "row {seq}: the end of the trail was cut or rewritten from there on",
+        "audit_checkpoint_edited": "row {seq} (event {event_id}): checkpoint {checkpoint}, "
+        "which signs it, was edited or forged",
+        "audit_checkpoint_removed": "row {seq} (event {event_id}): the checkpoint that signs it "
+        "was removed",
+        "audit_unknown_key": "row {seq}: signed with the key {key_id}, which is neither in "
+        "AUDIT_HMAC_KEY nor in AUDIT_HMAC_KEY_PREVIOUS",
+        "audit_name_changed": "row {seq} (event {event_id}): the name {name}, which it uses, "
+        "was changed",
+        "audit_name_removed": "row {seq} (event {event_id}): the name {name}, which it uses, "
+        "was removed",
+        "audit_drop_edited": "row {seq}: the record of retention of its month (audit_drops) was "
+        "edited or forged",
+        "audit_good_before": "before it {rows} rows in {checkpoints} checkpoints are good",
+        "retain_dropped": "month {month} dropped: {rows} rows; their checkpoints stay",
+        "retain_nothing": "nothing to drop: no month is older than AUDIT_RETENTION_DAYS "
+        "({days}; 0 keeps everything)",
+        "retain_held": "nothing dropped: a legal hold is in force ({holds}; table legal_holds)",
+        "retain_broken": "nothing dropped: the trail does not verify; see solaris audit verify "
+        "(--unverified drops all the same)",
+        "retain_not_owner": "only the owner of the tables drops them: set MIGRATION_DATABASE_URL",
         "yes": "yes",
         "no": "no",
     },

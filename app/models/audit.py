@@ -89,8 +89,37 @@ class AuditCheckpointRow(Base):
     merkle_root: Mapped[bytes] = mapped_column(LargeBinary)
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     key_id: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # The names there were: their numbers have no gaps.
+    last_name: Mapped[int] = mapped_column(Integer)
     code: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class AuditDropRow(Base):
+    """A month whose rows retention dropped, as far as a checkpoint; signed, so that a month that
+    somebody else dropped shows."""
+
+    __tablename__ = "audit_drops"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    last_checkpoint: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    dropped_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    retention_days: Mapped[int] = mapped_column(Integer)
+    key_id: Mapped[str] = mapped_column(Text)
+    code: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LegalHoldRow(Base):
+    """While it is not lifted, nothing of its subject goes; without one, nothing at all."""
+
+    __tablename__ = "legal_holds"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    subject: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    set_by: Mapped[str] = mapped_column(Text)
+    set_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    lifted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class UsageDayRow(Base):

@@ -9,7 +9,7 @@ from flask import current_app
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from app.audit import partitions
+from app.audit import grants, partitions
 from app.config.settings import DatabaseSettings
 from app.extensions import services_of
 from app.models import Base
@@ -38,6 +38,9 @@ def run_migrations() -> None:
         with context.begin_transaction():
             context.run_migrations()
         _make_partitions(connection)
+        if database.migration_url != database.url:
+            grants.grant(connection, database.url)
+            connection.commit()
     engine.dispose()
 
 

@@ -32,15 +32,12 @@ def upgrade() -> None:
         sa.Column("merkle_root", sa.LargeBinary(), nullable=False),
         sa.Column("previous_hash", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_name", sa.Integer(), nullable=False),
         sa.Column("code", sa.LargeBinary(), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_checkpoints")),
     )
+    _create_retention()
     sums = ("requests", "failed", "estimated", "input_tokens", "output_tokens", "cost_micro_usd")
     place = ("user_id", "team_id", "key_id", "model_id")
     op.create_table(
@@ -88,6 +85,32 @@ def _create_events() -> None:
     )
 
 
+def _create_retention() -> None:
+    op.create_table(
+        "audit_drops",
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("last_checkpoint", sa.BigInteger(), nullable=False),
+        sa.Column("dropped_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("retention_days", sa.Integer(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("code", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("month", "last_checkpoint", name=op.f("pk_audit_drops")),
+    )
+    op.create_table(
+        "legal_holds",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("subject", sa.Text()),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("set_by", sa.Text(), nullable=False),
+        sa.Column(
+            "set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.Column("lifted_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_legal_holds")),
+    )
+
+
 def downgrade() -> None:
-    for table in ("usage_days", "audit_checkpoints", "audit_events", "audit_names"):
+    tables = ("legal_holds", "audit_drops", "usage_days")
+    for table in (*tables, "audit_checkpoints", "audit_events", "audit_names"):
         op.drop_table(table)
