@@ -9,7 +9,7 @@ import pytest
 
 from app.config.settings import Settings
 from app.services.audit_service import UNAUTHENTICATED
-from tests.audit.trail import recorded
+from tests.audit.trail import calls_on_record
 from tests.fakes.litellm import FakeLiteLLM, completion, openai_events, status, stream
 from tests.ledger.served import BODY, CHAT, HELD_TOKENS, USAGE, Served, StartServed
 from tests.waiting import wait_until
@@ -29,7 +29,7 @@ def served(serve: StartServed) -> Served:
 
 
 def only(settings: Settings) -> dict[str, Any]:
-    (event,) = recorded(settings.database.url)
+    (event,) = calls_on_record(settings.database.url)
     return event
 
 
@@ -146,8 +146,8 @@ def test_flood_without_a_key_leaves_few_events_and_the_number_of_the_rest(
     served.ask()
 
     url = settings.database.url
-    wait_until(lambda: any(it["status"] != UNAUTHENTICATED for it in recorded(url)))
-    events = recorded(url)
+    wait_until(lambda: any(it["status"] != UNAUTHENTICATED for it in calls_on_record(url)))
+    events = calls_on_record(url)
     left_out = sum(it["detail"].get("unauthenticated_before", 0) for it in events)
     assert left_out >= 50
     # The last one is of the call that was answered.
@@ -164,4 +164,4 @@ def test_text_of_a_call_is_not_on_record(
     served.send(orjson.dumps({"model": canary, "messages": [], "user": "x"}), headers=headers)
     served.send(BODY.replace("Olá!".encode(), canary.encode()), headers=headers)
 
-    assert canary not in repr(recorded(settings.database.url, 2))
+    assert canary not in repr(calls_on_record(settings.database.url, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from app.audit.names import Name
 from app.audit.rows import private_of
+from app.audit.usage import CALL_EVENTS
 from tests.waiting import wait_until
 
 EVENTS = """
@@ -33,10 +34,21 @@ EVENTS = """
 
 def recorded(url: str, count: int = 1) -> list[dict[str, Any]]:
     """Return the events, when there are at least so many."""
+    return _recorded(url, count, lambda _event: True)
+
+
+def calls_on_record(url: str, count: int = 1) -> list[dict[str, Any]]:
+    """Return the events of requests to models, when there are at least so many."""
+    return _recorded(url, count, lambda event: event["kind"] in CALL_EVENTS)
+
+
+def _recorded(
+    url: str, count: int, counts: Callable[[dict[str, Any]], bool]
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def is_there() -> bool:
-        found[:] = _events(url)
+        found[:] = filter(counts, _events(url))
         return len(found) >= count
 
     wait_until(is_there, 10)
