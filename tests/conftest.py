@@ -81,7 +81,7 @@ def clean_database(database_url: str) -> Iterator[str]:
         connection.execute(
             text(
                 "TRUNCATE api_keys, audit_checkpoints, audit_drops, audit_events, audit_names,"
-                " legal_holds, usage_days,"
+                " legal_holds, usage_days, closed_months, closed_usage,"
                 " budget_lines, budgets, calls_under_way, holds, teams, users"
                 " RESTART IDENTITY CASCADE"
             )

@@ -5,6 +5,8 @@ from app.models.audit import (
     AuditDropRow,
     AuditEventRow,
     AuditNameRow,
+    ClosedMonthRow,
+    ClosedUsageRow,
     LegalHoldRow,
     UsageDayRow,
 )
@@ -22,6 +24,8 @@ __all__ = [
     "Base",
     "BudgetRow",
     "CallsUnderWayRow",
+    "ClosedMonthRow",
+    "ClosedUsageRow",
     "HoldRow",
     "LegalHoldRow",
     "LineRow",
