@@ -177,8 +177,8 @@ class Closing:
         if now < span.end + CLOSES_AFTER:
             raise MonthNotOverError(span.end + CLOSES_AFTER)
         with (
-            suppress(UniqueViolation, SerializationFailure),
             snapshot(self._engine, is_thorough=True, is_read_only=False) as connection,
+            suppress(UniqueViolation, SerializationFailure),
             connection.cursor() as cursor,
         ):
             _require_proof(cursor, span)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -244,7 +244,7 @@ def _record(row: Mapping[str, Any], names: Mapping[int, Name]) -> EventRecord:
         event_id=str(row["event_id"]),
         request_id=_request_id(row, event, detail),
         event=event,
-        at=row["at"],
+        at=row["at"].astimezone(UTC),
         user=named("user_id"),
         team=named("team_id"),
         key=named("key_id"),

@@ -23,6 +23,7 @@ THOROUGH = "SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '64MB'"
 QUICK = "SET LOCAL work_mem = '64MB'"
 NAMES_OF = "SELECT id, kind, value, secret, commitment FROM audit_names WHERE id = ANY (%s)"
 LABELS_OF = "SELECT id, value FROM audit_names WHERE id = ANY (%s)"
+LABELS = "SELECT id, value FROM audit_names"
 ERASED = "erased-"
 
 Labels = Mapping[int, str]
@@ -56,6 +57,11 @@ def label(number: int, value: str | None) -> str:
 
 def labels_of(cursor: Any, numbers: Iterable[int]) -> Labels:
     cursor.execute(LABELS_OF, (sorted(set(numbers)),))
+    return {number: label(number, value) for number, value in cursor.fetchall()}
+
+
+def all_labels(cursor: Any) -> Labels:
+    cursor.execute(LABELS)
     return {number: label(number, value) for number, value in cursor.fetchall()}
 
 

@@ -6,7 +6,16 @@ from string import Formatter
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.config.commands import BUDGET_COLUMNS, KEY_COLUMNS, PERSON_COLUMNS, TEAM_COLUMNS, TEXTS
+from app.config.commands import (
+    BUDGET_COLUMNS,
+    EVENT_COLUMNS,
+    KEY_COLUMNS,
+    PERSON_COLUMNS,
+    REPLAY_COLUMNS,
+    TEAM_COLUMNS,
+    TEXTS,
+    USAGE_COLUMNS,
+)
 from app.config.problems import LOCALES
 from app.config.settings import PROJECT_ROOT
 from app.embedded.console import TEXTS as CONSOLE_TEXTS
@@ -26,7 +35,18 @@ def constants_of(*paths: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "table", [TEXTS, KEY_COLUMNS, BUDGET_COLUMNS, PERSON_COLUMNS, TEAM_COLUMNS, CONSOLE_TEXTS]
+    "table",
+    [
+        TEXTS,
+        KEY_COLUMNS,
+        BUDGET_COLUMNS,
+        PERSON_COLUMNS,
+        TEAM_COLUMNS,
+        USAGE_COLUMNS,
+        EVENT_COLUMNS,
+        REPLAY_COLUMNS,
+        CONSOLE_TEXTS,
+    ],
 )
 def test_texts_of_both_languages_have_the_same_keys_and_places(
     table: dict[str, dict[str, str]],
