@@ -94,17 +94,6 @@ NO_SUMS = Sums(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class UsageRow:
-    """``place``: what was asked by, in that order; None where there is nobody."""
-
-    place: Mapping[str, str | date | None]
-    sums: Sums
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.place, **self.sums.as_dict()}
-
-
-@dataclass(frozen=True, slots=True)
 class EventFilter:
     """What of the trail is asked for; ``request`` and ``user`` as they are known outside."""
 
@@ -153,8 +142,9 @@ class TrailQueries:
 
     def usage(
         self, by: Sequence[str], first: date | None = None, last: date | None = None
-    ) -> list[UsageRow]:
-        """Return what was used from ``first`` to ``last``, both included, in order of the places.
+    ) -> list[dict[str, Any]]:
+        """Return what was used from ``first`` to ``last``, both included: what was asked by, None
+        where there is nobody, and `SUMS`; in order of the names and days.
 
         ``by``: of `DIMENSIONS`, none twice.
         """
@@ -164,8 +154,7 @@ class TrailQueries:
             cursor.execute(query, {"first": first, "last": last})
             rows = cursor.fetchall()
             labels = labels_of(cursor, _numbers(rows, by))
-        found = [_usage_row(by, row, labels) for row in rows]
-        return sorted(found, key=lambda it: _order(it.place.values()))
+        return _in_order(by, rows, labels)
 
     def events(self, wanted: EventFilter) -> list[EventRecord]:
         """Return events, newest first."""
@@ -211,17 +200,28 @@ def _numbers(rows: Sequence[tuple[Any, ...]], by: Sequence[str]) -> set[int]:
     return {row[index] for row in rows for index in indexes}
 
 
-def _usage_row(by: Sequence[str], row: tuple[Any, ...], labels: Mapping[int, str]) -> UsageRow:
-    place = {
-        name: value if name == DAY else labels.get(value)
-        for name, value in zip(by, row[: len(by)], strict=True)
-    }
-    return UsageRow(place, Sums(*row[len(by) :]))
+def _in_order(
+    by: Sequence[str], rows: Sequence[tuple[Any, ...]], labels: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Name the rows and order them; names are compared once, and not for each of many rows."""
+    by_name = sorted(labels, key=lambda number: (labels[number], number))
+    ranks = {number: rank for rank, number in enumerate(by_name)}
+    nobody, width = len(ranks), len(by)
+    names = [index for index, name in enumerate(by) if name != DAY]
 
+    def order(row: tuple[Any, ...]) -> list[Any]:
+        place = list(row[:width])
+        for index in names:
+            place[index] = ranks.get(place[index], nobody)
+        return place
 
-def _order(place: Any) -> list[tuple[bool, str]]:
-    """Order by name and day; nobody comes last."""
-    return [(value is None, str(value)) for value in place]
+    def record(row: tuple[Any, ...]) -> dict[str, Any]:
+        found = dict(zip((*by, *SUMS), row, strict=True))
+        for index in names:
+            found[by[index]] = labels.get(row[index])
+        return found
+
+    return [record(row) for row in sorted(rows, key=order)]
 
 
 def _names_in(cursor: Any, rows: Sequence[Mapping[str, Any]]) -> dict[int, Name]:

@@ -27,7 +27,7 @@ FORMATS = ("table", "json", "csv")
 def usage(by: str, first: datetime | None, last: datetime | None, form: str, as_json: bool) -> None:
     """Sum what was used, in tokens and micro-USD; days are of TIMEZONE."""
     dimensions = _dimensions(by)
-    rows = [it.as_dict() for it in audit_reader.usage(dimensions, *days(first, last))]
+    rows = audit_reader.usage(dimensions, *days(first, last))
     if as_json or form == "json":
         print_json(rows)
     elif form == "csv":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
@@ -12,7 +13,7 @@ from app.audit.calls import past_calls
 from app.audit.chain import AuditKeys
 from app.audit.closing import Closing, Statement
 from app.audit.days import Span
-from app.audit.queries import EventFilter, EventRecord, TrailQueries, UsageRow
+from app.audit.queries import EventFilter, EventRecord, TrailQueries
 from app.audit.recount import Recount, recount
 from app.config.catalog import Catalog
 from app.ledger.rules import Budget
@@ -46,7 +47,7 @@ class AuditReader:
 
     def usage(
         self, by: Sequence[str], first: date | None = None, last: date | None = None
-    ) -> list[UsageRow]:
+    ) -> list[dict[str, Any]]:
         """As `TrailQueries.usage`."""
         return self._queries.usage(by, first, last)
 
