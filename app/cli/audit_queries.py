@@ -154,7 +154,8 @@ def _said_of(found: Recount) -> str:
 
 def _difference(found: Recount) -> str:
     facts = found.difference.as_dict() if found.difference else {}
-    return text("recount_differs", **{name: _words(value) for name, value in facts.items()})
+    words = {name: _words(value) for name, value in facts.items()}
+    return text("recount_differs", of_key=words.pop("key"), **words)
 
 
 def _words(value: Any) -> str:
