@@ -7,6 +7,7 @@ connection here.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,6 +91,7 @@ class Services:
         await self.people.close()
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
+        await asyncio.to_thread(self.budgets.close)
         if self.redis is not None:
             await self.redis.close()
 
