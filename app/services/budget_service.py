@@ -60,9 +60,6 @@ class BudgetService:
         self._store = store
         self._clock = clock
 
-    def close(self) -> None:
-        self._store.close()
-
     def set(
         self, *, scope: str, subject: str, metric: str, period: str, limit: int, mode: str
     ) -> Budget:
