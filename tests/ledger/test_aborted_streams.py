@@ -22,7 +22,7 @@ STREAMS, TOKENS, PAUSE_S = 500, 100, 0.1
 # A caller reads between the headers and some forty tokens.
 MOST_BYTES = 40 * len(TOKEN)
 SEED = 20261123
-# Written while the caller's leaving is noticed: one, and a second's worth where the machine is busy.
+# Written while the caller's leaving is noticed: one, and a second's worth on a busy machine.
 TOKENS_OFF = 1 + int(1 / PAUSE_S)
 
 
