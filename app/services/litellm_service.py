@@ -251,8 +251,9 @@ class LiteLLMService:
         before its first event.
         """
         model = hold.model
-        body = self._encoded(call, hold)
-        self._log.log_request(call.request_id, model.name, call.user, len(body))
+        pseudonym = self._pseudonym(call.user) if call.user else None
+        body = self._encoded(call, hold, pseudonym)
+        self._log.log_request(call.request_id, model.name, pseudonym, len(body))
         ids = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
         path = call.request.dialect.path
         answer = await self._gateway.post(path, body, {**call.headers, **ids}, deadline)
@@ -266,8 +267,7 @@ class LiteLLMService:
             return answer, await self._stream(call, answer)
         return answer, await _whole(answer)
 
-    def _encoded(self, call: Call, hold: Hold) -> bytes:
-        pseudonym = self._pseudonym(call.user) if call.user else None
+    def _encoded(self, call: Call, hold: Hold, pseudonym: str | None) -> bytes:
         body = call.request.dialect.body_for(
             call.request, hold.model.name, pseudonym, hold.output_cap
         )
@@ -283,7 +283,8 @@ class LiteLLMService:
             raise InvalidRequestError("not_json") from fault
 
     def _pseudonym(self, user: str) -> str:
-        """Return a stable stand-in: providers and LiteLLM's cache tell people apart, not who."""
+        """Return a stable stand-in: providers, LiteLLM's cache and the log tell people apart, not
+        who they are."""
         return hmac.new(self._pseudonym_key, user.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _stream(self, call: Call, answer: UpstreamAnswer) -> AnswerStream:
