@@ -1,6 +1,13 @@
 """The tables. Rows only: no rule lives here."""
 
-from app.models.audit import AuditCheckpointRow, AuditEventRow, AuditNameRow, UsageDayRow
+from app.models.audit import (
+    AuditCheckpointRow,
+    AuditContentRow,
+    AuditEventRow,
+    AuditNameRow,
+    LegalHoldRow,
+    UsageDayRow,
+)
 from app.models.base import Base
 from app.models.keys import ApiKey
 from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
@@ -9,12 +16,14 @@ from app.models.people import Team, User
 __all__ = [
     "ApiKey",
     "AuditCheckpointRow",
+    "AuditContentRow",
     "AuditEventRow",
     "AuditNameRow",
     "Base",
     "BudgetRow",
     "CallsUnderWayRow",
     "HoldRow",
+    "LegalHoldRow",
     "LineRow",
     "Team",
     "UsageDayRow",
