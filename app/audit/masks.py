@@ -1,8 +1,10 @@
 """What identifies a person or opens a door is masked before a text is stored.
 
 Numbers that anything might be (bare digits) count only with the right check digits; those in the
-form that only a CPF or CNPJ has count in any case: a mistyped one is still somebody's. Every pattern
-is of bounded length or takes what it has read for good (possessive), so that time is linear.
+form that only a CPF or CNPJ has count in any case: a mistyped one is still somebody's.
+
+Every pattern is of bounded length or takes what it has read for good (possessive), so that time is
+linear. Those of numbers begin with the sign itself and look behind it, which `re` finds quickest.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ class _Mask:
     text: str
     pattern: re.Pattern[str]
     is_valid: IsValid = bool
-    # No match without one of these, which are quicker to look for; none: look anyway.
-    hints: tuple[str, ...] = ()
+    # No match without this, which is quicker to look for.
+    hint: re.Pattern[str] | None = None
 
 
 def masked(text: str) -> str:
     """Return ``text`` with `[CPF]`, `[E-MAIL]`, … in place of what was there."""
     for mask in _MASKS:
-        if not mask.hints or any(hint in text for hint in mask.hints):
+        if mask.hint is None or mask.hint.search(text):
             text = _replaced(text, mask)
     return text
 
@@ -82,24 +84,34 @@ def _has_digit_or_is_long(text: str) -> bool:
     return len(text) >= 24 or any(map(str.isdecimal, text))
 
 
-# No digit beside it.
-_ALONE = r"(?<!\d){}(?!\d)"
+def _is_cpf_or_written_so(text: str) -> bool:
+    return _signs(text) == "..-" or is_cpf(text)
+
+
+def _is_cnpj_or_written_so(text: str) -> bool:
+    return _signs(text) == "../-" or is_cnpj(text)
+
+
+def _signs(text: str) -> str:
+    return "".join(it for it in text if not it.isalnum())
+
+
+def _alone(rest: str, first: str = r"\d", beside: str = r"\d") -> re.Pattern[str]:
+    """Return the pattern of ``first`` and ``rest`` with no digit beside them."""
+    return re.compile(f"{first}(?<!{beside}{first}){rest}(?!{beside})")
+
+
 _SPACE = r"[ \u00a0]"
 _GAP = r"[ \u00a0.-]"
+_OR_NO_GAP = f"{_GAP}?"
 # Area codes have no zero.
 _AREA = r"(?:\(0?[1-9][1-9]\)|0?[1-9][1-9])"
 _COUNTRY = rf"(?:(?:\+|00)?55{_GAP}?)?"
 
-
-def _cnpj_form(sign: str) -> str:
-    parts = (f"{sign}{{2}}", f"{sign}{{3}}", f"{sign}{{3}}[ /.-]?{sign}{{4}}", r"\d\d")
-    return f"{_GAP}?".join(parts)
-
-
 _KEYS = (
     # Ours, LiteLLM's, OpenAI's, Anthropic's, DeepSeek's, …
     r"sk-[\w-]{8,}+",
-    r"(?:xai|gsk|pplx|r8|hf|npm|whsec|rk_live|rk_test|sk_live|sk_test)[-_][A-Za-z0-9_-]{16,}+",
+    r"(?:xai|gsk|pplx|r8|hf|npm|whsec|rk_live|rk_test|sk_live|sk_test)[-_][\w-]{16,}+",
     r"AIza[\w-]{30,}+",
     r"(?:AKIA|ASIA)[A-Z0-9]{16}",
     r"gh[pousr]_[A-Za-z0-9]{20,}+",
@@ -108,22 +120,38 @@ _KEYS = (
     r"APP_USR-[A-Za-z0-9-]{16,}+",
     r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]++)?",
 )
+_KEY_STARTS = (
+    "sk-|xai|gsk|pplx|r8|hf|npm|whsec|rk_|sk_|AIza|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|"
+    "APP_USR-|eyJ"
+)
+
+
+def _cnpj_form(sign: str) -> str:
+    groups = (sign, f"{sign}{{3}}", f"{sign}{{3}}[ /.-]?{sign}{{4}}", r"\d\d")
+    return _OR_NO_GAP.join(groups)
+
 
 # In this order: what holds a number of another kind comes before it.
 _MASKS = (
     _Mask(
         "[CHAVE]",
         re.compile(
-            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*+(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
+            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*+"
+            r"(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
         ),
-        hints=("PRIVATE KEY",),
+        hint=re.compile("PRIVATE KEY"),
     ),
-    _Mask("[CHAVE]", re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)})"), _has_digit_or_is_long),
+    _Mask(
+        "[CHAVE]",
+        re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)})"),
+        _has_digit_or_is_long,
+        hint=re.compile(rf"(?:{_KEY_STARTS})[\w-]{{8}}"),
+    ),
     _Mask(
         "Bearer [TOKEN]",
-        re.compile(r"(?<!\w)[Bb][Ee][Aa][Rr][Ee][Rr]\s{1,4}(?!\[)[\w.~+/=-]{8,}+"),
+        re.compile(r"(?i)(?<!\w)bearer\s{1,4}(?!\[)[\w.~+/=-]{8,}+"),
         _has_digit_or_is_long,
-        hints=("earer", "EARER"),
+        hint=re.compile("(?i)bearer"),
     ),
     _Mask(
         "[E-MAIL]",
@@ -131,39 +159,34 @@ _MASKS = (
         re.compile(
             r"(?<![\w.+-])[\w.+-]++(?:@|%40)(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}(?:[.+-]*+\w++)*+"
         ),
-        hints=("@", "%40"),
+        hint=re.compile("@|%40"),
     ),
+    _Mask("[CNPJ]", _alone(_cnpj_form(r"\d")), _is_cnpj_or_written_so),
     _Mask(
         "[CNPJ]",
-        re.compile(_ALONE.format(r"[A-Z0-9]{2}\.[A-Z0-9]{3}\.[A-Z0-9]{3}/[A-Z0-9]{4}-\d\d")),
-    ),
-    *(
-        _Mask("[CNPJ]", re.compile(form), is_cnpj)
-        for form in (
-            _ALONE.format(_cnpj_form(r"\d")),
-            rf"(?<![A-Z\d]){_cnpj_form('[A-Z0-9]')}(?![A-Z\d])",
-        )
+        _alone(_cnpj_form(r"[A-Z\d]"), r"[A-Z\d]", r"[A-Z\d]"),
+        _is_cnpj_or_written_so,
     ),
     # The longest first: what follows a card may look like its end.
     *(
-        _Mask("[CARTÃO]", re.compile(_ALONE.format(form)), is_card)
-        for form in (
-            rf"\d{{4}}({_GAP})\d{{4}}\1\d{{4}}\1\d{{4}}\1\d{{3}}",
-            rf"\d{{4}}({_GAP})\d{{4}}\1\d{{4}}\1\d{{4}}",
-            rf"3\d{{3}}({_GAP})\d{{6}}\1\d{{4,5}}",
-            r"\d{13,19}",
+        _Mask("[CARTÃO]", pattern, is_card)
+        for pattern in (
+            _alone(rf"\d{{3}}({_GAP})\d{{4}}\1\d{{4}}\1\d{{4}}\1\d{{3}}"),
+            _alone(rf"\d{{3}}({_GAP})\d{{4}}\1\d{{4}}\1\d{{4}}"),
+            _alone(rf"\d{{3}}({_GAP})\d{{6}}\1\d{{4,5}}", "3"),
+            _alone(r"\d{12,18}"),
         )
     ),
-    _Mask("[CPF]", re.compile(_ALONE.format(r"\d{3}\.\d{3}\.\d{3}-\d\d"))),
     _Mask(
         "[CPF]",
-        re.compile(_ALONE.format(rf"\d{{3}}{_GAP}?\d{{3}}{_GAP}?\d{{3}}[ \u00a0./-]?\d\d")),
-        is_cpf,
+        _alone(_OR_NO_GAP.join((r"\d\d", r"\d{3}", r"\d{3}[ \u00a0./-]?\d\d"))),
+        _is_cpf_or_written_so,
     ),
     # Mobile numbers have nine digits, the first a nine; others eight, and count with signs only.
     _Mask(
         "[TELEFONE]",
         re.compile(rf"(?<![\d+]){_COUNTRY}{_AREA}{_GAP}?9{_SPACE}?\d{{4}}{_GAP}?\d{{4}}(?!\d)"),
+        hint=re.compile(rf"9{_SPACE}?\d{{4}}{_GAP}?\d{{4}}"),
     ),
     _Mask(
         "[TELEFONE]",
@@ -171,8 +194,9 @@ _MASKS = (
             rf"(?<![\d+]){_COUNTRY}(?:{_AREA}{_GAP}?[2-5]\d{{3}}[ \u00a0-]\d{{4}}"
             rf"|\(0?[1-9][1-9]\){_SPACE}?[2-5]\d{{7}})(?!\d)"
         ),
+        hint=re.compile(r"[2-5]\d{3}[ \u00a0-]?\d{4}"),
     ),
-    _Mask("[TELEFONE]", re.compile(_ALONE.format(r"9\d{4}-\d{4}"))),
+    _Mask("[TELEFONE]", _alone(r"\d{4}-\d{4}", "9")),
     # Of any country, in the one form that says so.
-    _Mask("[TELEFONE]", re.compile(r"(?<!\w)\+[1-9]\d{9,14}(?!\d)"), hints=("+",)),
+    _Mask("[TELEFONE]", re.compile(r"(?<!\w)\+[1-9]\d{9,14}(?!\d)"), hint=re.compile(r"\+\d")),
 )
