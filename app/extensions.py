@@ -10,12 +10,16 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from zoneinfo import ZoneInfo
 
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
+from app.audit.chain import AuditKeys
+from app.audit.content import ContentKeys
+from app.audit.store import AuditStore
 from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
@@ -42,6 +46,7 @@ from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
+from app.services.subject_service import SubjectService, owner_engine
 from app.services.token_service import TokenService
 from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
@@ -66,6 +71,7 @@ class Services:
     health: HealthService
     tokens: TokenService
     budgets: BudgetService
+    subjects: SubjectService
     litellm: LiteLLMService
     readiness: ReadinessService
     # None without Redis.
@@ -173,11 +179,20 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         health,
         tokens_service,
         BudgetService(settings.budgets, catalog, LedgerStore(engine), clock),
+        _subjects(settings, clock),
         litellm_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
         redis,
     )
+
+
+def _subjects(settings: Settings, clock: Clock) -> SubjectService:
+    engine = owner_engine(settings.database.migration_url)
+    keys = AuditKeys(settings.audit.hmac_keys)
+    trail = AuditStore(engine, keys.current, ZoneInfo(settings.budgets.timezone))
+    folder = settings.server.state_dir / "audit"
+    return SubjectService(engine, trail, ContentKeys(keys), clock, folder)
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
@@ -203,6 +218,7 @@ catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
 people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
+subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

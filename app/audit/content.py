@@ -102,7 +102,11 @@ class ContentKeys:
         """Raises: UnknownAuditKeyError, UnreadableContentError."""
         key_id, _, encoded = sealed.partition(SEPARATOR)
         key, event = self._keys.named(key_id), uuid_of(event_id)
-        plain = _decrypt(_spool_key(key, event), event.bytes, b64decode(encoded))
+        try:
+            decoded = b64decode(encoded)
+        except ValueError as fault:
+            raise UnreadableContentError from fault
+        plain = _decrypt(_spool_key(key, event), event.bytes, decoded)
         return Content(*orjson.loads(plain))
 
     def encrypt(self, event_id: UUID, owner: Name, content: Content) -> StoredContent:
