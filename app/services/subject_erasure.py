@@ -135,7 +135,7 @@ def _renamed(session: Session, person: str) -> list[tuple[str, str, str]]:
     """Return (scope, old name, new name) of all that is the person's, and note it for SQL."""
     keys = own_keys(session, person)
     new_name = pseudonym(session.execute(NUMBER, {"person": person}).scalar_one())
-    numbers = session.execute(KEY_NUMBERS, {"keys": keys}).tuples()
+    numbers = session.execute(KEY_NUMBERS, {"keys": keys}).all()
     renamed = [
         ("user", person, new_name),
         *(("key", name, f"{new_name}-key-{number}") for name, number in numbers),

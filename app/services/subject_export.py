@@ -73,21 +73,21 @@ USAGE = text("""
     LEFT JOIN audit_names AS team ON team.id = usage.team_id
     LEFT JOIN audit_names AS key ON key.id = usage.key_id
     LEFT JOIN audit_names AS model ON model.id = usage.model_id
-    WHERE user_id = ANY(:users) OR (user_id = 0 AND key_id = ANY(:key_numbers))
+    WHERE user_id = ANY(:users) OR (user_id = 0 AND usage.key_id = ANY(:key_numbers))
     ORDER BY day, team, key, model
 """)
 EVENTS = text("""
     SELECT event_id::text, request_id::text, at, kind.value AS event, team.value AS team,
       key.value AS key, asked.value AS model, used.value AS model_used, status, input_tokens,
       output_tokens, cost_micro_usd, latency_ms, first_byte_ms, is_estimated, private, detail,
-      coalesce(user_id, key_id) AS owner
+      coalesce(user_id, event.key_id) AS owner
     FROM audit_events AS event
     JOIN audit_names AS kind ON kind.id = event.event
     LEFT JOIN audit_names AS team ON team.id = event.team_id
     LEFT JOIN audit_names AS key ON key.id = event.key_id
     LEFT JOIN audit_names AS asked ON asked.id = event.model_id
     LEFT JOIN audit_names AS used ON used.id = event.model_used_id
-    WHERE user_id = ANY(:users) OR (user_id IS NULL AND key_id = ANY(:key_numbers))
+    WHERE user_id = ANY(:users) OR (user_id IS NULL AND event.key_id = ANY(:key_numbers))
     ORDER BY seq
 """)
 CONTENTS = text("""
