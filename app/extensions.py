@@ -19,6 +19,7 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
 from app.audit.chain import AuditKeys
+from app.audit.content import ContentKeys
 from app.audit.shipper import AuditShipper
 from app.audit.spool import Spool
 from app.audit.store import AuditStore
@@ -49,6 +50,7 @@ from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
+from app.services.subject_service import SubjectService, owner_engine
 from app.services.token_service import TokenService
 from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
@@ -73,6 +75,7 @@ class Services:
     health: HealthService
     tokens: TokenService
     budgets: BudgetService
+    subjects: SubjectService
     litellm: LiteLLMService
     audit: AuditService
     readiness: ReadinessService
@@ -187,6 +190,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         health,
         tokens_service,
         BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record),
+        _subjects(settings, clock),
         litellm_service,
         audit_service,
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
@@ -203,6 +207,14 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
     is_strict = settings.budgets.mode == "strict"
     shipper = AuditShipper(spool, append, folder)
     return AuditService(spool, shipper, append, clock, is_strict=is_strict)
+
+
+def _subjects(settings: Settings, clock: Clock) -> SubjectService:
+    engine = owner_engine(settings.database.migration_url)
+    keys = AuditKeys(settings.audit.hmac_keys)
+    trail = AuditStore(engine, keys.current, ZoneInfo(settings.budgets.timezone))
+    folder = settings.server.state_dir / "audit"
+    return SubjectService(engine, trail, ContentKeys(keys), clock, folder)
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
@@ -228,6 +240,7 @@ catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
 people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
+subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))

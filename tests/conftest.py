@@ -82,7 +82,8 @@ def clean_database(database_url: str) -> Iterator[str]:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "TRUNCATE api_keys, audit_checkpoints, audit_drops, audit_events, audit_names,"
+                "TRUNCATE api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
+                " audit_names,"
                 " legal_holds, usage_days,"
                 " budget_lines, budgets, calls_under_way, holds, teams, users"
                 " RESTART IDENTITY CASCADE"

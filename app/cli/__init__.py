@@ -25,6 +25,7 @@ from app.cli.keys import keys
 from app.cli.output import say, say_unusable, text
 from app.cli.people import teams, users
 from app.cli.server import drain, litellm_config, run, serve
+from app.cli.subject import subject
 from app.config.errors import ConfigurationError
 from app.config.settings import PROJECT_ROOT
 from app.utils.actor import actor_var
@@ -63,6 +64,7 @@ def _hide_what_is_not_ours(db: click.Group) -> None:
 _hide_what_is_not_ours(db_commands)
 for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams, audit):
     cli.add_command(command)
+cli.add_command(subject)
 
 
 def main() -> None:

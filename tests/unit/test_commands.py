@@ -6,7 +6,14 @@ from string import Formatter
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.config.commands import BUDGET_COLUMNS, KEY_COLUMNS, PERSON_COLUMNS, TEAM_COLUMNS, TEXTS
+from app.config.commands import (
+    BUDGET_COLUMNS,
+    KEY_COLUMNS,
+    OPERATION_COLUMNS,
+    PERSON_COLUMNS,
+    TEAM_COLUMNS,
+    TEXTS,
+)
 from app.config.problems import LOCALES
 from app.config.settings import PROJECT_ROOT
 from app.embedded.console import TEXTS as CONSOLE_TEXTS
@@ -26,7 +33,16 @@ def constants_of(*paths: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "table", [TEXTS, KEY_COLUMNS, BUDGET_COLUMNS, PERSON_COLUMNS, TEAM_COLUMNS, CONSOLE_TEXTS]
+    "table",
+    [
+        TEXTS,
+        KEY_COLUMNS,
+        BUDGET_COLUMNS,
+        PERSON_COLUMNS,
+        TEAM_COLUMNS,
+        OPERATION_COLUMNS,
+        CONSOLE_TEXTS,
+    ],
 )
 def test_texts_of_both_languages_have_the_same_keys_and_places(
     table: dict[str, dict[str, str]],
