@@ -19,7 +19,7 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
 from app.audit.chain import AuditKeys
-from app.audit.content import ContentKeys
+from app.audit.content import ContentKeys, ContentStore
 from app.audit.shipper import AuditShipper
 from app.audit.spool import Spool
 from app.audit.store import AuditStore
@@ -203,10 +203,16 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
     folder = settings.server.state_dir / "audit"
     spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
     keys, zone = AuditKeys(settings.audit.hmac_keys), ZoneInfo(settings.budgets.timezone)
-    append = AuditStore(engine, keys.current, zone).append
-    is_strict = settings.budgets.mode == "strict"
-    shipper = AuditShipper(spool, append, folder)
-    return AuditService(spool, shipper, append, clock, is_strict=is_strict)
+    contents = ContentStore(engine, keys) if settings.audit.keeps_content else None
+    append = AuditStore(engine, keys.current, zone, contents).append
+    return AuditService(
+        spool,
+        AuditShipper(spool, append, folder),
+        append,
+        clock,
+        is_strict=settings.budgets.mode == "strict",
+        contents=contents.keys if contents else None,
+    )
 
 
 def _subjects(settings: Settings, clock: Clock) -> SubjectService:

@@ -19,6 +19,7 @@ import orjson
 
 from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
+from app.dialects.answer_text import text_of
 from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
 from app.ledger.allowance import Allowance
@@ -315,6 +316,7 @@ class LiteLLMService:
         metadata = self._metadata(call, model, opened.answer)
         body, trail = opened.body, call.trail
         trail.model_used, trail.is_from_cache = model.name, metadata["cache_hit"]
+        self._keep_text(call, opened.body)
         if isinstance(body, AnswerStream):
             trail.is_stream, trail.first_byte_ms = True, metadata["response_time_ms"]
             body.write_ahead = self._tokens.write_ahead(opened.hold, lambda: body.usage)
@@ -327,6 +329,17 @@ class LiteLLMService:
             self._settle(opened.hold, metadata, usage)
             self._succeeded(call, metadata, usage)
         return body, opened.answer.status, metadata
+
+    def _keep_text(self, call: Call, body: dict[str, Any] | AnswerStream) -> None:
+        """Have the texts go on record, where that was asked for."""
+        trail = call.trail
+        if trail.keep is None:
+            return
+        trail.prompt = call.request.fields
+        if isinstance(body, AnswerStream):
+            body.listen(trail.answer.read)
+        else:
+            trail.answer.add(text_of(body))
 
     def _settle(self, hold: Hold, metadata: CompletionMetadata, usage: Usage | None) -> None:
         """Post a complete answer. LiteLLM reports the full price of one from its cache."""
