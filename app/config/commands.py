@@ -76,6 +76,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "retain_held": "nada retirado: há retenção legal em vigor ({holds}; tabela legal_holds)",
         "retain_broken": "nada retirado: a trilha não confere; veja solaris audit verify "
         "(--unverified retira mesmo assim)",
+        "retain_contents": "textos de {contents} chamadas apagados",
         "retain_not_owner": "só o dono das tabelas as retira: defina MIGRATION_DATABASE_URL",
         "subject_exported": "dados de {id} gravados em {path}: entregue só a quem são",
         "subject_erase_sure": "Apagar de vez os dados pessoais de {id}? Não há volta.",
@@ -161,6 +162,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "retain_held": "nothing dropped: a legal hold is in force ({holds}; table legal_holds)",
         "retain_broken": "nothing dropped: the trail does not verify; see solaris audit verify "
         "(--unverified drops all the same)",
+        "retain_contents": "the texts of {contents} calls are gone",
         "retain_not_owner": "only the owner of the tables drops them: set MIGRATION_DATABASE_URL",
         "subject_exported": "the data of {id} are in {path}: give them to nobody else",
         "subject_erase_sure": "Erase the personal data of {id} for good? There is no way back.",
