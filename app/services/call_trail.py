@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from app.audit.event import AuditEvent
@@ -137,6 +138,7 @@ class CallTrail:
             yield "would_refuse", sorted(set(shadows))
 
 
+@lru_cache(maxsize=1024)
 def client_of(user_agent: str) -> str | None:
     """Return the known program that a User-Agent names."""
     said = user_agent.lower()
