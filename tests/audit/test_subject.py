@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,13 +18,15 @@ from app.audit.chain import AuditKeys, merkle_root
 from app.audit.content import ContentStore
 from app.audit.store import AuditStore
 from app.cli import cli
+from app.cli.subject import subject
 from app.config.catalog import Limit
-from app.config.settings import Settings
+from app.config.settings import PROJECT_ROOT, Settings
 from app.embedded.network import free_port
 from app.extensions import services_of
 from app.ledger.book import Demand, Granted, Lease, Release, Reserve, Settle, Spend
 from app.ledger.rules import Payer, accounts_for
 from app.ledger.store import LedgerStore
+from app.models import Base
 from app.services.key_store import KeyStore
 from app.services.people_store import PeopleStore, Sighting
 from app.services.subject_erasure import SubjectBusyError
@@ -103,15 +106,15 @@ def people(
         )
         PeopleStore(engine).record([sighting])
         services_of(app).access.create_key(whose["key"], user_id=whose["id"])
-        for scope, subject in (("user", whose["id"]), ("key", whose["key"])):
-            ledger.set_budget(scope, subject, "tokens", "day", 10_000 + cost, "enforce")
+        for scope, name in (("user", whose["id"]), ("key", whose["key"])):
+            ledger.set_budget(scope, name, "tokens", "day", 10_000 + cost, "enforce")
         spend(ledger, whose, cost)
         store.append(events_of(whose, cost, settings.audit.hmac_keys[0]))
         run(engine, "INSERT INTO calls_under_way VALUES (:person, '{}')", person=whose["id"])
 
 
 def events_of(whose: dict[str, str], cost: int, secret: str) -> list[Any]:
-    facts = {
+    facts: dict[str, Any] = {
         "user": whose["id"],
         "cost_micro_usd": cost,
         "private": {"conversation_id": whose["conversation"], "ip": "10.9.8.7"},
@@ -153,8 +156,8 @@ def reserve(ledger: LedgerStore, whose: dict[str, str], name: str) -> tuple[str,
 def wish_of(ledger: LedgerStore, request_id: str, payer: Payer) -> Reserve:
     accounts = tuple(accounts_for(ledger.budgets(), payer, ["gpt-4o"], datetime.now(UTC), ZONE))
     demand = Demand(10, 10, 1, 100, 100, is_flexible=False)
-    who = {"user_id": payer.user, "team_id": payer.team, "key_id": payer.key}
-    return Reserve(request_id, "gpt-4o", accounts, demand, later(), **who)
+    who = (payer.user, payer.team, payer.key)
+    return Reserve(request_id, "gpt-4o", accounts, demand, later(), *who)
 
 
 def later() -> datetime:
@@ -655,3 +658,34 @@ def test_trail_is_anchored_after_an_operation(
 
     last = run(engine, "SELECT max(id) FROM audit_checkpoints")
     assert json.loads((folder / "anchor.json").read_text())["id"] == last
+
+
+# --- the guide -----------------------------------------------------------------------------------
+
+GUIDES = [PROJECT_ROOT / "docs" / name for name in ("lgpd.md", "lgpd.pt-BR.md")]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda it: it.name)
+def test_guide_names_every_table_and_every_command(guide: Path) -> None:
+    told = guide.read_text(encoding="utf-8")
+    # Of these no person is in.
+    elsewhere = {"audit_checkpoints", "audit_drops", "teams", "legal_holds", "calls_under_way"}
+
+    assert [
+        it for it in Base.metadata.tables if it not in elsewhere and f"`{it}`" not in told
+    ] == []
+    assert [it for it in subject.commands if f"solaris subject {it}" not in told] == []
+
+
+def test_guides_say_the_same_in_both_languages() -> None:
+    english, portuguese = ([_codes(line) for line in _rows(it)] for it in GUIDES)
+
+    assert english == portuguese
+
+
+def _rows(guide: Path) -> list[str]:
+    return [it for it in guide.read_text(encoding="utf-8").splitlines() if it.startswith("| ")]
+
+
+def _codes(row: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", row))
