@@ -57,6 +57,10 @@ bench-size: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure what is h
 bench-audit: $(VENV)/dev.installed ## Measure how fast the audit trail is verified
 	@$(BIN)/python -m bench.audit_verify $(ARGS)
 
+.PHONY: bench-audit-queries
+bench-audit-queries: $(VENV)/dev.installed ## Measure how fast the audit trail answers, at two and at four million rows
+	@$(BIN)/python -m bench.audit_queries $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what the other targets made, data included
 	@$(not_running) || { echo "Está rodando; encerre antes com Ctrl-C. / It is running; stop it first." >&2; exit 1; }

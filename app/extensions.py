@@ -32,6 +32,7 @@ from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.access_service import AccessService
+from app.services.audit_reader import AuditReader
 from app.services.audit_service import AuditService
 from app.services.budget_service import BudgetService
 from app.services.call_slots import CallSlots
@@ -78,6 +79,7 @@ class Services:
     subjects: SubjectService
     litellm: LiteLLMService
     audit: AuditService
+    audit_reader: AuditReader
     readiness: ReadinessService
     # None without Redis.
     shared_health: SharedHealth | None
@@ -182,6 +184,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         lambda error: describe(error, settings.locale),
     )
     tokens_service.on_expired = audit_service.record_lost
+    budget_service = BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record)
     return Services(
         settings,
         catalog,
@@ -189,10 +192,18 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         PeopleService(PeopleStore(engine), clock, record),
         health,
         tokens_service,
-        BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record),
+        budget_service,
         _subjects(settings, clock),
         litellm_service,
         audit_service,
+        AuditReader(
+            engine,
+            AuditKeys(settings.audit.hmac_keys),
+            catalog,
+            budget_service.rules,
+            ZoneInfo(settings.budgets.timezone),
+            clock,
+        ),
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
         redis,
@@ -250,4 +261,5 @@ subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))
+audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

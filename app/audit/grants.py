@@ -22,6 +22,9 @@ RIGHTS = {
     # Only retention writes it.
     "audit_drops": READ,
     "usage_days": CHANGE,
+    # A month is closed once.
+    "closed_months": ADD,
+    "closed_usage": ADD,
     # A hold is lifted, never deleted.
     "legal_holds": CHANGE,
     "alembic_version": READ,

@@ -20,12 +20,14 @@ from sqlalchemy.exc import ProgrammingError
 from app import create_app
 from app.audit.grants import UnknownRoleError
 from app.cli.audit import audit
+from app.cli.audit_queries import chargeback, list_events, recount, replay
 from app.cli.budgets import budgets
 from app.cli.keys import keys
 from app.cli.output import say, say_unusable, text
 from app.cli.people import teams, users
 from app.cli.server import drain, litellm_config, run, serve
 from app.cli.subject import subject
+from app.cli.usage import usage
 from app.config.errors import ConfigurationError
 from app.config.settings import PROJECT_ROOT
 from app.utils.actor import actor_var
@@ -62,7 +64,11 @@ def _hide_what_is_not_ours(db: click.Group) -> None:
 
 
 _hide_what_is_not_ours(db_commands)
-for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams, audit):
+for question in (list_events, recount, chargeback, replay):
+    audit.add_command(question)
+for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams):
+    cli.add_command(command)
+for command in (usage, audit):
     cli.add_command(command)
 cli.add_command(subject)
 

@@ -58,7 +58,7 @@ TEXT_OF = {
 
 @click.group()
 def audit() -> None:
-    """The audit trail: verify, retain."""
+    """The audit trail: list, verify, recount, chargeback, replay, retain."""
 
 
 @audit.command()

@@ -74,4 +74,9 @@ def _cell(value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, bool):
         return text("yes" if value else "no")
-    return ",".join(value) if isinstance(value, list) else str(value)
+    return _printable(",".join(value) if isinstance(value, list) else str(value))
+
+
+def _printable(text: str) -> str:
+    """Take away what would command the terminal: names come from clients."""
+    return "".join(it if it.isprintable() else "\N{REPLACEMENT CHARACTER}" for it in text)

@@ -99,6 +99,11 @@ class Catalog:
         """Return every name that a caller may use: models, then groups."""
         return [*self.models, *self.groups]
 
+    def budgeted_names(self, model: str) -> tuple[str, ...]:
+        """Return the names under which a model is budgeted: a group counts as its models."""
+        groups = self.groups.values()
+        return (model, *(group.name for group in groups if model in group.members))
+
     def resolve(self, name: str) -> tuple[Model, ...] | None:
         """Return the models to try for ``name``, in order; None when the name is unknown."""
         if model := self.models.get(name):

@@ -91,6 +91,29 @@ TEXTS: dict[str, dict[str, str]] = {
         "in_seconds": "daqui a segundos",
         "subject_not_owner": "o papel do Postgres não é o dono das tabelas: "
         "defina MIGRATION_DATABASE_URL",
+        "bad_dimensions": "--by: use, sem repetir e separados por vírgula: {allowed}",
+        "bad_span": "--from vem depois de --to",
+        "bad_month": "{month}: escreva o mês como AAAA-MM",
+        "recount_good": "as somas conferem com as linhas: {requests} chamadas em {sums} somas, "
+        "de {first} a {last}",
+        "recount_nothing": "não há nada a conferir",
+        "recount_skipped": "{days} dias não foram conferidos: a retenção já descartou linhas deles",
+        "recount_differs": "as somas de {day} diferem das linhas (pessoa {user}, equipe {team}, "
+        "chave {key}, modelo {model}): as linhas dizem {counted}, a soma diz {kept}",
+        "month_not_over": "{month} ainda não fechou: só se rateia um mês fechado; este fecha em "
+        "{closes_at}",
+        "month_dropped": "{month} não foi fechado antes de a retenção descartar linhas dele: nada "
+        "prova as somas (`solaris usage` ainda as mostra)",
+        "statement_changed": "o fechamento de {month} foi alterado no banco: não é o que foi "
+        "gravado",
+        "corrections_there": "{calls} chamadas chegaram depois do fechamento ({cost} micro-USD); "
+        "veja com --corrections",
+        "bad_prices": "--prices: {path} não serve:\n{problems}",
+        "bad_budgets": "--budgets: {path} não serve: uma lista YAML de "
+        "{{scope, subject, metric, period, limit}}; item {entry}, campo {field}",
+        "replay_models": "gasto por modelo, em micro-USD:",
+        "replay_stops": "quem teria sido parado:",
+        "replay_no_stops": "ninguém teria sido parado",
         "yes": "sim",
         "no": "não",
     },
@@ -177,6 +200,29 @@ TEXTS: dict[str, dict[str, str]] = {
         "in_seconds": "seconds from now",
         "subject_not_owner": "the role in Postgres is not the owner of the tables: "
         "set MIGRATION_DATABASE_URL",
+        "bad_dimensions": "--by: use, none twice and separated by commas: {allowed}",
+        "bad_span": "--from is after --to",
+        "bad_month": "{month}: write the month as YYYY-MM",
+        "recount_good": "the sums are what the rows say: {requests} calls in {sums} sums, "
+        "from {first} to {last}",
+        "recount_nothing": "there is nothing to compare",
+        "recount_skipped": "{days} days were left out: retention has dropped rows of theirs",
+        "recount_differs": "the sums of {day} are not what the rows say (user {user}, team {team}, "
+        "key {key}, model {model}): the rows say {counted}, the sum says {kept}",
+        "month_not_over": "{month} is not closed yet: only a closed month is charged; this one "
+        "closes at {closes_at}",
+        "month_dropped": "{month} was not closed before retention dropped rows of it: nothing "
+        "proves its sums (`solaris usage` still shows them)",
+        "statement_changed": "the statement of {month} was changed in the database: it is not what "
+        "was written down",
+        "corrections_there": "{calls} calls arrived after the month was closed ({cost} micro-USD); "
+        "see them with --corrections",
+        "bad_prices": "--prices: {path} cannot be used:\n{problems}",
+        "bad_budgets": "--budgets: {path} cannot be used: a YAML list of "
+        "{{scope, subject, metric, period, limit}}; entry {entry}, field {field}",
+        "replay_models": "spend by model, in micro-USD:",
+        "replay_stops": "who would have been stopped:",
+        "replay_no_stops": "nobody would have been stopped",
         "yes": "yes",
         "no": "no",
     },
@@ -276,6 +322,106 @@ TEAM_COLUMNS: dict[str, dict[str, str]] = {
 OPERATION_COLUMNS: dict[str, dict[str, str]] = {
     "pt_BR": {"at": "quando", "operation": "operação", "subject": "titular", "by": "por quem"},
     "en": {"at": "when", "operation": "operation", "subject": "subject", "by": "by whom"},
+}
+
+_SUMS_PT = {
+    "requests": "chamadas",
+    "failed": "falhas",
+    "estimated": "estimadas",
+    "input_tokens": "tokens de entrada",
+    "output_tokens": "tokens de saída",
+    "cost_micro_usd": "custo (micro-USD)",
+}
+_SUMS_EN = {
+    "requests": "requests",
+    "failed": "failed",
+    "estimated": "estimated",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "cost_micro_usd": "cost (micro-USD)",
+}
+_PLACE_PT = {
+    "user": "pessoa",
+    "team": "equipe",
+    "model": "modelo",
+    "key": "chave",
+    "day": "dia",
+}
+_PLACE_EN = {"user": "user", "team": "team", "model": "model", "key": "key", "day": "day"}
+
+USAGE_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": _PLACE_PT | _SUMS_PT,
+    "en": _PLACE_EN | _SUMS_EN,
+}
+
+EVENT_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "at": "quando (UTC)",
+        "event": "evento",
+        "user": "pessoa",
+        "team": "equipe",
+        "key": "chave",
+        "model": "modelo",
+        "status": "status",
+        "tokens": "tokens",
+        "cost": "custo",
+        "request_id": "requisição",
+    },
+    "en": {
+        "at": "at (UTC)",
+        "event": "event",
+        "user": "user",
+        "team": "team",
+        "key": "key",
+        "model": "model",
+        "status": "status",
+        "tokens": "tokens",
+        "cost": "cost",
+        "request_id": "request",
+    },
+}
+
+REPLAY_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "calls": "chamadas",
+        "tokens": "tokens",
+        "cost_micro_usd": "custou",
+        "replayed_micro_usd": "teria custado",
+        "unpriced_calls": "sem novo preço",
+        "refused_calls": "chamadas recusadas",
+        "refused_tokens": "tokens recusados",
+        "refused_micro_usd": "custo recusado",
+        "model": "modelo",
+        "scope": "escopo",
+        "subject": "de quem",
+        "metric": "medida",
+        "period": "período",
+        "limit": "limite",
+        "mode": "modo",
+        "first_at": "primeira vez (UTC)",
+        "first_request_id": "primeira requisição",
+        "periods": "períodos",
+    },
+    "en": {
+        "calls": "calls",
+        "tokens": "tokens",
+        "cost_micro_usd": "cost",
+        "replayed_micro_usd": "would have cost",
+        "unpriced_calls": "without a new price",
+        "refused_calls": "calls refused",
+        "refused_tokens": "tokens refused",
+        "refused_micro_usd": "cost refused",
+        "model": "model",
+        "scope": "scope",
+        "subject": "subject",
+        "metric": "metric",
+        "period": "period",
+        "limit": "limit",
+        "mode": "mode",
+        "first_at": "first (UTC)",
+        "first_request_id": "first request",
+        "periods": "periods",
+    },
 }
 
 

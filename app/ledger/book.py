@@ -302,6 +302,10 @@ class Book:
         line = self.lines[account.key]
         return account.budget.limit - line.posted - line.pending
 
+    def without_room(self, accounts: Iterable[Account], spend: Spend) -> list[Account]:
+        """Return the accounts that have less left than ``spend``."""
+        return [it for it in accounts if spend.of(it.budget.metric) > self.left(it)]
+
     def _reserve(self, wish: Reserve) -> Outcome:
         known = self.holds.get(wish.request_id)
         if known is not None and known.state is not HoldState.PENDING:
@@ -313,7 +317,7 @@ class Book:
             self._free(known)
         output = self._affordable(wish)
         spend = wish.demand.spend(output)
-        short = [it for it in wish.accounts if spend.of(it.budget.metric) > self.left(it)]
+        short = self.without_room(wish.accounts, spend)
         enforced = [account for account in short if account.budget.is_enforced]
         standings = tuple(Standing(it, self.left(it)) for it in wish.accounts if it.is_own)
         if enforced:

@@ -6,6 +6,8 @@ from app.models.audit import (
     AuditDropRow,
     AuditEventRow,
     AuditNameRow,
+    ClosedMonthRow,
+    ClosedUsageRow,
     LegalHoldRow,
     UsageDayRow,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "Base",
     "BudgetRow",
     "CallsUnderWayRow",
+    "ClosedMonthRow",
+    "ClosedUsageRow",
     "HoldRow",
     "LegalHoldRow",
     "LineRow",

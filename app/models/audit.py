@@ -45,6 +45,7 @@ class AuditEventRow(Base):
         # Rows are in the order of their numbers, nearly: a few pages say where they are.
         Index("ix_audit_events_seq", "seq", postgresql_using="brin"),
         Index("ix_audit_events_user", "user_id", "at"),
+        Index("ix_audit_events_event", "event", "at"),
         Index(
             "ix_audit_events_request",
             "request_id",
@@ -152,6 +153,41 @@ class UsageDayRow(Base):
     user_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     team_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     key_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    model_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    estimated: Mapped[int] = mapped_column(BigInteger)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_micro_usd: Mapped[int] = mapped_column(BigInteger)
+
+
+class ClosedMonthRow(Base):
+    """A month in `TIMEZONE` whose sums were written down once, to charge them; signed."""
+
+    __tablename__ = "closed_months"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    timezone: Mapped[str] = mapped_column(Text)
+    # What had been counted: everything up to this checkpoint, and nothing later.
+    checkpoint_id: Mapped[int] = mapped_column(BigInteger)
+    checkpoint_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
+    closed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # Of the month's lines in `closed_usage`.
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(Text)
+    code: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ClosedUsageRow(Base):
+    """What a team's person used of a model in a closed month. Numbers of `audit_names`; 0: none."""
+
+    __tablename__ = "closed_usage"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    team_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    user_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     model_id: Mapped[int] = mapped_column(Integer, primary_key=True)
     requests: Mapped[int] = mapped_column(BigInteger)
     failed: Mapped[int] = mapped_column(BigInteger)

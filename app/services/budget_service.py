@@ -125,6 +125,10 @@ class BudgetService:
     def close(self) -> None:
         self._store.close()
 
+    def rules(self) -> list[Budget]:
+        """Return the budgets themselves, and change nothing."""
+        return self._store.budgets()
+
     def states(self) -> list[BudgetState]:
         """Return every budget; one for everybody also for each who has drawn on it."""
         self._store.add_missing(self._catalog.limits)

@@ -181,7 +181,9 @@ class TokenService:
         """
         now = self._clock.now()
         budgets = await self._current_budgets()
-        accounts = self._accounts.find(budgets, payer, self._names(model), now)
+        accounts = self._accounts.find(
+            budgets, payer, self._catalog.budgeted_names(model.name), now
+        )
         demand = demand_of(request.needs, model)
         hold = Hold(hold_id, model, request, demand.output_tokens, Spend(0, 0), accounts)
         if allowance is not None:
@@ -257,11 +259,6 @@ class TokenService:
     def release(self, hold: Hold) -> None:
         """Give everything back: nothing was sent, or nothing is billed."""
         self._resolve(hold, Release(hold.id))
-
-    def _names(self, model: Model) -> tuple[str, ...]:
-        """Return the names under which a model is budgeted: a group counts as its models."""
-        groups = self._catalog.groups.values()
-        return (model.name, *(group.name for group in groups if model.name in group.members))
 
     async def _current_budgets(self) -> list[Budget]:
         """Return the budgets as they were two seconds ago, three where Postgres is slow to tell.

@@ -8,11 +8,14 @@ from sqlalchemy.exc import OperationalError
 
 from app.config.commands import (
     BUDGET_COLUMNS,
+    EVENT_COLUMNS,
     KEY_COLUMNS,
     OPERATION_COLUMNS,
     PERSON_COLUMNS,
+    REPLAY_COLUMNS,
     TEAM_COLUMNS,
     TEXTS,
+    USAGE_COLUMNS,
 )
 from app.config.problems import LOCALES
 from app.config.settings import PROJECT_ROOT
@@ -40,7 +43,10 @@ def constants_of(*paths: str) -> set[str]:
         BUDGET_COLUMNS,
         PERSON_COLUMNS,
         TEAM_COLUMNS,
+        EVENT_COLUMNS,
         OPERATION_COLUMNS,
+        REPLAY_COLUMNS,
+        USAGE_COLUMNS,
         CONSOLE_TEXTS,
     ],
 )

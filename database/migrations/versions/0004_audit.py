@@ -47,6 +47,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in sums),
         sa.PrimaryKeyConstraint("day", *place, name=op.f("pk_usage_days")),
     )
+    _create_closed_months(sums)
     _create_contents()
     _create_legal_holds()
 
@@ -109,6 +110,7 @@ def _create_events() -> None:
     )
     op.create_index("ix_audit_events_seq", "audit_events", ["seq"], postgresql_using="brin")
     op.create_index("ix_audit_events_user", "audit_events", ["user_id", "at"])
+    op.create_index("ix_audit_events_event", "audit_events", ["event", "at"])
     op.create_index(
         "ix_audit_events_request",
         "audit_events",
@@ -130,7 +132,31 @@ def _create_retention() -> None:
     )
 
 
+def _create_closed_months(sums: tuple[str, ...]) -> None:
+    op.create_table(
+        "closed_months",
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("timezone", sa.Text(), nullable=False),
+        sa.Column("checkpoint_id", sa.BigInteger(), nullable=False),
+        sa.Column("checkpoint_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("code", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("month", name=op.f("pk_closed_months")),
+    )
+    place = ("team_id", "user_id", "model_id")
+    op.create_table(
+        "closed_usage",
+        sa.Column("month", sa.Date(), nullable=False),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in place),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in sums),
+        sa.PrimaryKeyConstraint("month", *place, name=op.f("pk_closed_usage")),
+    )
+
+
 def downgrade() -> None:
-    tables = ("legal_holds", "audit_drops", "audit_contents", "usage_days")
-    for table in (*tables, "audit_checkpoints", "audit_events", "audit_names"):
+    tables = ("closed_usage", "closed_months", "legal_holds", "audit_drops", "audit_contents")
+    for table in (*tables, "usage_days", "audit_checkpoints", "audit_events", "audit_names"):
         op.drop_table(table)
