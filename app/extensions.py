@@ -19,6 +19,7 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
 from app.audit.chain import AuditKeys
+from app.audit.content import ContentKeys, ContentStore
 from app.audit.shipper import AuditShipper
 from app.audit.spool import Spool
 from app.audit.store import AuditStore
@@ -50,6 +51,7 @@ from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
+from app.services.subject_service import SubjectService, owner_engine
 from app.services.token_service import TokenService
 from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
@@ -74,6 +76,7 @@ class Services:
     health: HealthService
     tokens: TokenService
     budgets: BudgetService
+    subjects: SubjectService
     litellm: LiteLLMService
     audit: AuditService
     audit_reader: AuditReader
@@ -190,6 +193,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         health,
         tokens_service,
         budget_service,
+        _subjects(settings, clock),
         litellm_service,
         audit_service,
         AuditReader(
@@ -210,10 +214,24 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
     folder = settings.server.state_dir / "audit"
     spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
     keys, zone = AuditKeys(settings.audit.hmac_keys), ZoneInfo(settings.budgets.timezone)
-    append = AuditStore(engine, keys.current, zone).append
-    is_strict = settings.budgets.mode == "strict"
-    shipper = AuditShipper(spool, append, folder)
-    return AuditService(spool, shipper, append, clock, is_strict=is_strict)
+    contents = ContentStore(engine, keys) if settings.audit.keeps_content else None
+    append = AuditStore(engine, keys.current, zone, contents).append
+    return AuditService(
+        spool,
+        AuditShipper(spool, append, folder),
+        append,
+        clock,
+        is_strict=settings.budgets.mode == "strict",
+        contents=contents.keys if contents else None,
+    )
+
+
+def _subjects(settings: Settings, clock: Clock) -> SubjectService:
+    engine = owner_engine(settings.database.migration_url)
+    keys = AuditKeys(settings.audit.hmac_keys)
+    trail = AuditStore(engine, keys.current, ZoneInfo(settings.budgets.timezone))
+    folder = settings.server.state_dir / "audit"
+    return SubjectService(engine, trail, ContentKeys(keys), clock, folder)
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
@@ -239,6 +257,7 @@ catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
 people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
+subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))

@@ -30,10 +30,12 @@ from app.embedded.engines import EmbeddedPostgres, EmbeddedValkey
 from app.extensions import db, services_of
 from app.serving.flask_app import SolarisFlask
 from tests.asgi_client import AsgiClient
-from tests.fakes.litellm import FakeLiteLLM
+from tests.fakes.litellm import FakeLiteLLM, completion
+from tests.fakes.postgres import FragilePostgres
 from tests.ledger.served import Served, StartServed
+from tests.outages import HOLD_LIFETIME_S, KEY, USAGE, Load, Place, StartPlace
 from tests.raw_http import RawClient
-from tests.servers import ProxyServer
+from tests.servers import ProxyServer, run_solaris
 
 # Its assertions are part of tests, and should say as much.
 pytest.register_assert_rewrite("tests.watched")
@@ -80,8 +82,8 @@ def clean_database(database_url: str) -> Iterator[str]:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "TRUNCATE api_keys, audit_checkpoints, audit_drops, audit_events, audit_names,"
-                " legal_holds, usage_days, closed_months, closed_usage,"
+                "TRUNCATE api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
+                " audit_names, closed_months, closed_usage, legal_holds, usage_days,"
                 " budget_lines, budgets, calls_under_way, holds, teams, users"
                 " RESTART IDENTITY CASCADE"
             )
@@ -223,3 +225,38 @@ def connect() -> Iterator[Callable[[ProxyServer], RawClient]]:
     yield open_socket
     for client in clients:
         client.leave()
+
+
+@pytest.fixture
+def fragile() -> Iterator[FragilePostgres]:
+    # Not in pytest's folder: another run of it closes that to the user who is Postgres.
+    with tempfile.TemporaryDirectory() as folder:
+        server = FragilePostgres(Path(folder) / "data")
+        yield server
+        server.end()
+
+
+@pytest.fixture
+def start_place(
+    fragile: FragilePostgres,
+    start_proxy: Callable[..., ProxyServer],
+    upstream: FakeLiteLLM,
+) -> StartPlace:
+    """Start it: ``start_place("lenient")``."""
+    upstream.default = completion(usage=USAGE)
+    url = fragile.url.replace("postgresql://", "postgresql+psycopg2://")
+
+    def started(mode: str) -> Place:
+        variables = {
+            "DATABASE_URL": url,
+            "BUDGET_MODE": mode,
+            "HOLD_LIFETIME": str(HOLD_LIFETIME_S),
+            "USER_CONCURRENCY": "0",
+        }
+        proxy = start_proxy(workers=2, env=variables)
+        upgraded = run_solaris(proxy.environment, "db", "upgrade")
+        assert upgraded.returncode == 0, upgraded.stderr
+        created = run_solaris(proxy.environment, "keys", "create", KEY)
+        return Place(fragile, proxy, Load(proxy.url, created.stdout.splitlines()[-1]), url)
+
+    return started

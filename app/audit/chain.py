@@ -26,18 +26,20 @@ class UnknownAuditKeyError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class AuditKey:
-    """One secret: for rows and for checkpoints, each with a key of its own derived from it."""
+    """One secret: for rows, checkpoints and contents, each with a key of its own from it."""
 
     id: str
     rows: bytes
     checkpoints: bytes
+    contents: bytes
 
     @classmethod
     def of(cls, secret: str) -> AuditKey:
         def derived(purpose: bytes) -> bytes:
             return hmac.digest(secret.encode(), b"solaris audit " + purpose, "sha256")
 
-        return cls(derived(b"id")[:KEY_ID_BYTES].hex(), derived(b"rows"), derived(b"checkpoints"))
+        key_id = derived(b"id")[:KEY_ID_BYTES].hex()
+        return cls(key_id, derived(b"rows"), derived(b"checkpoints"), derived(b"contents"))
 
     def row_code(self, row: bytes) -> bytes:
         return hmac.digest(self.rows, row, "sha256")[:ROW_CODE_BYTES]

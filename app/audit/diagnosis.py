@@ -10,6 +10,7 @@ from app.audit.chain import AuditKey, AuditKeys, Checkpoint
 from app.audit.findings import (
     CHECKPOINT_REMOVED,
     EDITED,
+    EXCHANGED,
     INSERTED,
     REMOVED,
     REORDERED,
@@ -54,6 +55,9 @@ def diagnose(cursor: Any, seq: int, it: Checkpoint, keys: AuditKeys, *, is_kept:
     bad = doubtful[0]
     if len(lines) > 1 or not is_kept:
         return Finding(INSERTED, seq, bad.event_id, it.id)
+    if bad.has_number(seq, key):
+        # A good row, but not of the month that its checkpoint signs.
+        return Finding(EXCHANGED, seq, bad.event_id, it.id)
     was_seq = _own_number(bad, _around(seq, _last_seq(cursor)), keys)
     problem = EDITED if was_seq is None else REORDERED
     return Finding(problem, seq, bad.event_id, it.id, was_seq=was_seq)

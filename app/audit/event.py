@@ -12,7 +12,8 @@ import orjson
 from app.dialects.base import Usage
 
 # What belongs to the person: encrypted in the row, with a key that erasing the person destroys.
-PRIVATE_FIELDS = ("conversation_id", "message_id", "ip", "client")
+# `facts` is what an administrator did to them: before and after, a reason.
+PRIVATE_FIELDS = ("conversation_id", "message_id", "ip", "client", "facts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,15 @@ class AuditEvent:
     first_byte_ms: int | None = None
     is_estimated: bool = False
     # Of `PRIVATE_FIELDS`.
-    private: Mapping[str, str] = field(default_factory=dict)
+    private: Mapping[str, Any] = field(default_factory=dict)
     # The rest: the path with its reasons, the hold, before and after, …; no prompt, no key.
     detail: Mapping[str, Any] = field(default_factory=dict)
+    # Prompt and answer, where they are kept, as `ContentKeys.seal` has sealed them.
+    content: str | None = None
 
 
 def to_line(event: AuditEvent) -> bytes:
-    """Return the line, with its end."""
+    """Return the line, with its end; no longer than what a spool reads at once."""
     return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -18,6 +18,7 @@ RIGHTS = {
     TABLE: ADD,
     "audit_checkpoints": ADD,
     "audit_names": ADD,
+    "audit_contents": ADD,
     # Only retention writes it.
     "audit_drops": READ,
     "usage_days": CHANGE,

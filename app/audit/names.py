@@ -68,5 +68,10 @@ class ErasedError(LookupError):
     """What was asked for belonged to somebody who was erased."""
 
 
+def pseudonym(number: int) -> str:
+    """Return what stands for a name that was erased."""
+    return f"erased-{number}"
+
+
 def commitment(secret: bytes, kind: str, value: str) -> bytes:
     return hashlib.sha256(secret + kind.encode() + b"\0" + value.encode()).digest()

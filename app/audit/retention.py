@@ -73,6 +73,8 @@ class Retained:
     holds: int = 0
     # The trail does not verify: what would be dropped may be what shows why.
     finding: Finding | None = None
+    # Texts of calls that went, where any are kept.
+    contents: int = 0
     # Of the events that say what was dropped.
     checkpoint: Checkpoint | None = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
@@ -52,7 +53,16 @@ def names_of(event: AuditEvent) -> list[tuple[str, str]]:
         (MODEL, event.model),
         (MODEL, event.model_used),
     ]
-    return [(kind, value) for kind, value in [*named, _owner(event)] if value is not None]
+    return [(kind, value) for kind, value in [*named, owner_of(event)] if value is not None]
+
+
+def owner_of(event: AuditEvent) -> tuple[str, str | None]:
+    """Return whose the private part and the content are; None where there is neither."""
+    if not event.private and event.content is None:
+        return USER, None
+    if event.user is None and event.key is not None:
+        return KEY, event.key
+    return USER, event.user or NOBODY
 
 
 def row_of(seq: int, event: AuditEvent, name: NameOf) -> bytes:
@@ -102,26 +112,20 @@ def timestamp(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}{fraction}+00"
 
 
-def private_of(row_private: bytes, event_id: UUID, owner: Name) -> dict[str, str]:
+def private_of(row_private: bytes, event_id: UUID, owner: Name) -> dict[str, Any]:
     """Return what `row_of` has encrypted. Raises: as `Name.decrypt`."""
     values = orjson.loads(owner.decrypt(event_id.bytes, row_private))
-    return {name: value for name, value in zip(PRIVATE_FIELDS, values, strict=True) if value}
-
-
-def _owner(event: AuditEvent) -> tuple[str, str | None]:
-    """Return whose the private part is; None where there is none."""
-    if not event.private:
-        return USER, None
-    if event.user is None and event.key is not None:
-        return KEY, event.key
-    return USER, event.user or NOBODY
+    return {name: value for name, value in zip(PRIVATE_FIELDS, values, strict=False) if value}
 
 
 def _private(event: AuditEvent, event_id: UUID, name: NameOf) -> str:
-    kind, value = _owner(event)
-    if value is None:
+    kind, value = owner_of(event)
+    if value is None or not event.private:
         return NULL
-    plain = orjson.dumps([event.private.get(it) for it in PRIVATE_FIELDS])
+    values = [event.private.get(it) for it in PRIVATE_FIELDS]
+    while values and values[-1] is None:
+        values.pop()
+    plain = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
     # The form's escape of the backslash that begins a bytea.
     return "\\\\x" + name(kind, value).encrypt(event_id.bytes, plain).hex()
 
@@ -135,6 +139,9 @@ def _detail(event: AuditEvent) -> str:
         detail["cache_write_tokens"] = usage.cache_write_tokens
     if event.request_id and str(uuid_of(event.request_id)) != event.request_id:
         detail["request_id"] = event.request_id
+    if event.content is not None:
+        # So that one which was taken away before its time shows.
+        detail["content"] = True
     if not detail:
         return NULL
     # JSON has no control characters of its own; the form escapes backslashes.

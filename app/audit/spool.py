@@ -134,6 +134,7 @@ class Spool:
                 if path not in mine and (segment := Segment.take_over(path))
             ]
             self._segments[:0] = found
+            self._count_others()
         return len(found)
 
     def forget(self, segment: Segment) -> None:
@@ -146,6 +147,7 @@ class Spool:
             else:
                 self._segments.remove(segment)
                 segment.remove()
+                self._count_others()
 
     def sync(self) -> None:
         """Make what was written survive the machine."""
@@ -170,15 +172,21 @@ class Spool:
 
     def _writable(self, size: int) -> Segment:
         """Return the file to write to, a new one where there is none or the last is full."""
-        if sum(it.size for it in self._segments) + size > self._max_bytes:
-            raise OSError("the spool has reached its size")
         current = self._current()
+        if self._others_bytes + (current.size if current else 0) + size > self._max_bytes:
+            raise OSError("the spool has reached its size")
         if current is None or current.size + size > SEGMENT_BYTES:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             current = Segment.create(self._folder / f"{self._name}.{self._next:06d}{SUFFIX}")
             self._next += 1
             self._segments.append(current)
+            self._count_others()
         return current
+
+    def _count_others(self) -> None:
+        """Remember what is in files that nothing is added to."""
+        current = self._current()
+        self._others_bytes = sum(it.size for it in self._segments if it is not current)
 
 
 def _whole_lines_bytes(descriptor: int) -> int:

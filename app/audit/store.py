@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.audit.chain import GENESIS, AuditKey, Checkpoint, merkle_root
+from app.audit.content import ContentStore
 from app.audit.event import AuditEvent
 from app.audit.names import Name
 from app.audit.rows import COLUMNS, names_of, row_of, uuid_of
@@ -83,10 +84,18 @@ class UnstorableEventError(ValueError):
 class AuditStore:
     """Blocking; for the shipper's own thread."""
 
-    def __init__(self, engine: Engine, key: AuditKey, zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        key: AuditKey,
+        zone: ZoneInfo,
+        contents: ContentStore | None = None,
+    ) -> None:
+        """Without ``contents`` events are stored without theirs."""
         self._engine = engine
         self._key = key
         self._zone = zone
+        self._contents = contents
 
     def append(self, events: Sequence[AuditEvent]) -> list[Checkpoint]:
         """Add the events that are not there yet; return the checkpoints that sign them.
@@ -95,14 +104,23 @@ class AuditStore:
         sent again; UnstorableEventError, where one of them will never fit.
         """
         with self._cursor() as cursor:
-            cursor.execute(BEGIN, (LOCK_ID,))
-            (now,) = cursor.fetchone()
-            new = _without_known(cursor, events)
-            if not new:
-                return []
-            names = self._named(cursor, new)
-            checkpoints = self._add_rows(cursor, new, names, now)
-            _add_usage(cursor, new, names, self._zone)
+            return self.append_in(cursor, events)
+
+    def append_in(self, cursor: Any, events: Sequence[AuditEvent]) -> list[Checkpoint]:
+        """`append` within a transaction of somebody else's, which is alone from here to its end.
+
+        Raises: what psycopg2 raises.
+        """
+        cursor.execute(BEGIN, (LOCK_ID,))
+        (now,) = cursor.fetchone()
+        new = _without_known(cursor, events)
+        if not new:
+            return []
+        names = self._named(cursor, new)
+        checkpoints = self._add_rows(cursor, new, names, now)
+        _add_usage(cursor, new, names, self._zone)
+        if self._contents is not None:
+            self._contents.add(cursor, new, names)
         return checkpoints
 
     def _named(self, cursor: Any, events: Sequence[AuditEvent]) -> dict[tuple[str, str], Name]:

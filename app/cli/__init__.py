@@ -26,6 +26,7 @@ from app.cli.keys import keys
 from app.cli.output import say, say_unusable, text
 from app.cli.people import teams, users
 from app.cli.server import drain, litellm_config, run, serve
+from app.cli.subject import subject
 from app.cli.usage import usage
 from app.config.errors import ConfigurationError
 from app.config.settings import PROJECT_ROOT
@@ -69,6 +70,7 @@ for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, u
     cli.add_command(command)
 for command in (usage, audit):
     cli.add_command(command)
+cli.add_command(subject)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 
 from app.audit.anchor import ANCHOR, FOLDER, keep_anchor, read_anchor
 from app.audit.chain import AuditKeys
+from app.audit.content import drop_old_contents
 from app.audit.findings import (
     CHECKPOINT_EDITED,
     CHECKPOINT_REMOVED,
@@ -154,8 +155,13 @@ def _retained(settings: Settings, *, verified: bool) -> Retained:
     engine = create_engine(settings.database.migration_url, hide_parameters=True)
     keys, zone = AuditKeys(settings.audit.hmac_keys), ZoneInfo(settings.budgets.timezone)
     retention = AuditRetention(engine, settings.database.url, keys, zone)
+    now = datetime.now(UTC)
     try:
-        return retention.run(datetime.now(UTC), settings.audit.retention_days, verified=verified)
+        done = retention.run(now, settings.audit.retention_days, verified=verified)
+        with engine.begin() as connection:
+            days = timedelta(settings.audit.content_retention_days)
+            contents = drop_old_contents(connection, now - days)
+        return replace(done, contents=contents)
     except NotOwnerError:
         raise CommandError("retain_not_owner") from None
     finally:
@@ -163,6 +169,14 @@ def _retained(settings: Settings, *, verified: bool) -> Retained:
 
 
 def _said_of(done: Retained, days: int) -> list[str]:
+    return [*_said_of_months(done, days), *_said_of_contents(done)]
+
+
+def _said_of_contents(done: Retained) -> list[str]:
+    return [text("retain_contents", contents=done.contents)] if done.contents else []
+
+
+def _said_of_months(done: Retained, days: int) -> list[str]:
     if done.finding is not None:
         return [f"solaris: {_problem(done.finding)}", f"solaris: {text('retain_broken')}"]
     if done.holds:

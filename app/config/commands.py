@@ -76,7 +76,21 @@ TEXTS: dict[str, dict[str, str]] = {
         "retain_held": "nada retirado: há retenção legal em vigor ({holds}; tabela legal_holds)",
         "retain_broken": "nada retirado: a trilha não confere; veja solaris audit verify "
         "(--unverified retira mesmo assim)",
+        "retain_contents": "textos de {contents} chamadas apagados",
         "retain_not_owner": "só o dono das tabelas as retira: defina MIGRATION_DATABASE_URL",
+        "subject_exported": "dados de {id} gravados em {path}: entregue só a quem são",
+        "subject_erase_sure": "Apagar de vez os dados pessoais de {id}? Não há volta.",
+        "subject_erased": "apagado; em seu lugar fica o pseudônimo:",
+        "subject_held": "retenção legal definida: nada de {id} será apagado até que seja levantada",
+        "subject_unheld": "retenção legal de {id} levantada",
+        "subject_unknown": "nada está guardado sobre alguém com o id {id}",
+        "subject_is_held": "uma retenção legal impede apagar {id}; veja `solaris subject unhold`",
+        "subject_not_held": "não há retenção legal em vigor para {id}",
+        "subject_busy": "há chamadas de {id} em andamento ou reservas em seu nome, "
+        "acertadas até {until}; nada foi apagado: revogue o acesso e tente de novo depois",
+        "in_seconds": "daqui a segundos",
+        "subject_not_owner": "o papel do Postgres não é o dono das tabelas: "
+        "defina MIGRATION_DATABASE_URL",
         "bad_dimensions": "--by: use, sem repetir e separados por vírgula: {allowed}",
         "bad_span": "--from vem depois de --to",
         "bad_month": "{month}: escreva o mês como AAAA-MM",
@@ -171,7 +185,21 @@ TEXTS: dict[str, dict[str, str]] = {
         "retain_held": "nothing dropped: a legal hold is in force ({holds}; table legal_holds)",
         "retain_broken": "nothing dropped: the trail does not verify; see solaris audit verify "
         "(--unverified drops all the same)",
+        "retain_contents": "the texts of {contents} calls are gone",
         "retain_not_owner": "only the owner of the tables drops them: set MIGRATION_DATABASE_URL",
+        "subject_exported": "the data of {id} are in {path}: give them to nobody else",
+        "subject_erase_sure": "Erase the personal data of {id} for good? There is no way back.",
+        "subject_erased": "erased; in their place there is the pseudonym:",
+        "subject_held": "the legal hold is set: nothing about {id} goes until it is lifted",
+        "subject_unheld": "the legal hold on {id} is lifted",
+        "subject_unknown": "nothing is kept about anybody with the id {id}",
+        "subject_is_held": "a legal hold forbids to erase {id}; see `solaris subject unhold`",
+        "subject_not_held": "no legal hold on {id} stands",
+        "subject_busy": "calls of {id} are under way, or something is held for them, "
+        "settled by {until}; nothing was erased: take their access away, and try again then",
+        "in_seconds": "seconds from now",
+        "subject_not_owner": "the role in Postgres is not the owner of the tables: "
+        "set MIGRATION_DATABASE_URL",
         "bad_dimensions": "--by: use, none twice and separated by commas: {allowed}",
         "bad_span": "--from is after --to",
         "bad_month": "{month}: write the month as YYYY-MM",
@@ -289,6 +317,11 @@ PERSON_COLUMNS: dict[str, dict[str, str]] = {
 TEAM_COLUMNS: dict[str, dict[str, str]] = {
     "pt_BR": {"id": "id", "name": "nome", "people": "pessoas", "created_at": "registrada"},
     "en": {"id": "id", "name": "name", "people": "people", "created_at": "recorded"},
+}
+
+OPERATION_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {"at": "quando", "operation": "operação", "subject": "titular", "by": "por quem"},
+    "en": {"at": "when", "operation": "operation", "subject": "subject", "by": "by whom"},
 }
 
 _SUMS_PT = {

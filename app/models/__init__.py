@@ -2,6 +2,7 @@
 
 from app.models.audit import (
     AuditCheckpointRow,
+    AuditContentRow,
     AuditDropRow,
     AuditEventRow,
     AuditNameRow,
@@ -18,6 +19,7 @@ from app.models.people import Team, User
 __all__ = [
     "ApiKey",
     "AuditCheckpointRow",
+    "AuditContentRow",
     "AuditDropRow",
     "AuditEventRow",
     "AuditNameRow",

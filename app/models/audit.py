@@ -123,6 +123,26 @@ class LegalHoldRow(Base):
     lifted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
+class AuditContentRow(Base):
+    """Prompt and answer of a call, where they are kept; unreadable without the secret of their
+    owner in `audit_names`."""
+
+    __tablename__ = "audit_contents"
+    __table_args__ = (
+        Index("ix_audit_contents_at", "at", postgresql_using="brin"),
+        Index("ix_audit_contents_name", "name_id"),
+    )
+
+    event_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # The user, else the key.
+    name_id: Mapped[int] = mapped_column(Integer)
+    # Of `AUDIT_HMAC_KEY`: which one it takes to open it.
+    key_id: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[bytes] = mapped_column(LargeBinary)
+    answer: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class UsageDayRow(Base):
     """What was used on one day in `TIMEZONE`, of every combination; kept with the rows, in the
     same transaction. Numbers of `audit_names`; 0 is none."""

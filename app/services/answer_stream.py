@@ -67,6 +67,7 @@ class AnswerStream(AsyncIterator[bytes]):
         self._is_finished = False
         self._generator = self._chunks()
         self.on_end: Callable[[AnswerStream], None] = lambda _stream: None
+        self._listener: Callable[[bytes], None] | None = None
         # Asked before part of the answer is passed on; None where nobody need be.
         self.write_ahead: WriteAhead | None = None
         self.error: SolarisError | None = None
@@ -118,6 +119,13 @@ class AnswerStream(AsyncIterator[bytes]):
         """What comes together with part of an answer, be it an error, belongs to the answer."""
         if self._has_ended and not self.is_complete and not _says_something(self._first):
             raise self.error or LiteLLMError()
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Have ``listener`` hear every event, also what came before."""
+        splitter = EventSplitter()
+        for event in (event for chunk in self._first for event in splitter.feed(chunk)):
+            listener(event)
+        self._listener = listener
 
     async def aclose(self) -> None:
         """Give the stream up; upstream's connection is closed, also when nothing was read yet."""
@@ -176,6 +184,8 @@ class AnswerStream(AsyncIterator[bytes]):
         if self.error is not None:
             return b""
         passed = self._reader.read(event)
+        if self._listener is not None:
+            self._listener(event)
         if self._reader.has_failed:
             self.error, self._has_ended = LiteLLMError(), True
         return passed

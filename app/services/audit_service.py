@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import orjson
+
+from app.audit.content import ContentKeys
 from app.audit.event import AuditEvent, to_line
 from app.audit.shipper import Append, AuditShipper
 from app.audit.spool import Spool
@@ -35,6 +39,10 @@ UNAUTHENTICATED = 401
 FIRST_ERROR_STATUS = 400
 
 
+# An event that brings the texts of a request, where they are kept.
+CONTENT = "content"
+
+
 class AuditService:
     """One instance a process. `record` and what is built on it never raise and never block longer
     than one write to a file."""
@@ -47,13 +55,16 @@ class AuditService:
         clock: Clock,
         *,
         is_strict: bool,
+        contents: ContentKeys | None = None,
     ) -> None:
         """``append`` puts events into Postgres; ``is_strict``: what cannot be put on record is not
-        done."""
+        done; without ``contents`` no text is kept."""
         self._spool = spool
         self._shipper = shipper
         self._append = append
         self._is_open = False
+        self._contents = contents
+        self._sealing: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._is_strict = is_strict
         self._waiting: deque[bytes] = deque()
@@ -70,6 +81,8 @@ class AuditService:
 
     async def close(self) -> None:
         """Bring what is left into Postgres, as far as it lets; the rest waits on disk."""
+        if self._sealing:
+            await asyncio.wait(self._sealing, timeout=CLOSE_PATIENCE_S)
         await asyncio.to_thread(self._shipper.stop, CLOSE_PATIENCE_S)
         self._spool.close()
 
@@ -80,7 +93,12 @@ class AuditService:
         """
         self.require_writable()
         return CallTrail(
-            request_id, self._clock.steady_s(), ip, user_agent, record=self._record_call
+            request_id,
+            self._clock.steady_s(),
+            ip,
+            user_agent,
+            record=self._record_call,
+            keep=self._keep_text if self._contents else None,
         )
 
     def require_writable(self) -> None:
@@ -229,6 +247,30 @@ class AuditService:
             self._left_out = 0
         self.record(event)
 
+    def _keep_text(self, trail: CallTrail) -> None:
+        """Seal the texts of a call beside the loop, and record them in an event of their own: the
+        call's must not wait for it."""
+        task = asyncio.ensure_future(self._seal(trail))
+        self._sealing.add(task)
+        task.add_done_callback(self._sealing.discard)
+
+    async def _seal(self, trail: CallTrail) -> None:
+        event, contents = self._event(CONTENT, request_id=trail.request_id), self._contents
+        if contents is None:
+            return
+        prompt = await asyncio.to_thread(_json, trail.prompt)
+        sealed = await asyncio.to_thread(contents.seal, event.event_id, prompt, trail.answer.text)
+        caller = trail.caller
+        self.record(
+            replace(
+                event,
+                content=sealed,
+                user=caller.user_id if caller else None,
+                team=caller.team if caller else None,
+                key=caller.key_name if caller else None,
+            )
+        )
+
     def _is_room(self) -> bool:
         second = int(self._clock.steady_s())
         if second != self._second:
@@ -257,3 +299,7 @@ class AuditService:
         if not self.dropped:
             logger.critical("audit_events_dropped", extra={"waiting": MAX_WAITING})
         self.dropped += 1
+
+
+def _json(fields: Mapping[str, Any] | None) -> str:
+    return orjson.dumps(fields, default=str).decode()

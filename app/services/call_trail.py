@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from app.audit.event import AuditEvent
+from app.dialects.answer_text import AnswerText
 from app.dialects.base import Usage
 from app.services.access_service import Caller
 from app.services.fallback import Step
@@ -57,6 +59,10 @@ class CallTrail:
     usage: Usage | None = None
     is_from_cache: bool = False
     first_byte_ms: int | None = None
+    # Where the texts are kept too.
+    keep: Callable[[CallTrail], None] | None = None
+    prompt: Mapping[str, Any] | None = None
+    answer: AnswerText = field(default_factory=AnswerText)
 
     def end(
         self,
@@ -71,6 +77,8 @@ class CallTrail:
             record, self.record = self.record, None
             latency_ms = int((now_s - self.started_at_s) * 1000)
             record(self._event(status, latency_ms, reason, limit or {}))
+            if self.keep is not None and self.prompt is not None:
+                self.keep(self)
 
     def _event(
         self, status: int, latency_ms: int, reason: str | None, limit: Mapping[str, Any]
@@ -130,6 +138,7 @@ class CallTrail:
             yield "would_refuse", sorted(set(shadows))
 
 
+@lru_cache(maxsize=1024)
 def client_of(user_agent: str) -> str | None:
     """Return the known program that a User-Agent names."""
     said = user_agent.lower()

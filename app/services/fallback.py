@@ -95,10 +95,14 @@ async def first_answer(
     ``attempt`` raises SolarisError where its model does not answer. An answer that is not
     ``is_whole`` has only begun: how its model did is told by whoever reads it.
 
-    Raises: what the first model that was asked failed with, or that the caller has no budget for
-    the next; ModelNotAvailableError or RateLimitedError, where none could be asked.
+    A fallback that the caller has no budget for is left out, since one after it may be cheaper.
+
+    Raises: what the first model that was asked failed with; InsufficientQuotaError or
+    TooManyRequestsError, where there is no budget for the first, or for any; ModelNotAvailableError
+    or RateLimitedError, where none could be asked.
     """
     first_error: SolarisError | None = None
+    no_budget: SolarisError | None = None
     refusals: list[Refusal] = []
     for model in _fit(chain, path):
         permit = await health.admit(model.name)
@@ -111,9 +115,13 @@ async def first_answer(
             if is_whole:
                 permit.succeeded()
         except SolarisError as error:
+            if _is_over_budget(error) and path:
+                path.append(Step(model.name, "skipped", error.cause))
+                no_budget = no_budget or error
+                continue
             _tell(permit, error)
             path.append(Step(model.name, "failed", error.cause, error.upstream_status))
-            first_error = error if _is_over_budget(error) else first_error or error
+            first_error = first_error or error
             if not _helps_to_go_on(error) or not has_time():
                 break
         else:
@@ -121,7 +129,7 @@ async def first_answer(
             return model, answer
         finally:
             permit.release()
-    raise first_error or _nobody(refusals)
+    raise first_error or no_budget or _nobody(refusals)
 
 
 def _fit(chain: list[Candidate], path: list[Step]) -> Iterator[Model]:

@@ -19,6 +19,7 @@ import orjson
 
 from app.config.catalog import Catalog, Model
 from app.config.settings import Settings
+from app.dialects.answer_text import text_of
 from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
 from app.ledger.allowance import Allowance
@@ -251,8 +252,9 @@ class LiteLLMService:
         before its first event.
         """
         model = hold.model
-        body = self._encoded(call, hold)
-        self._log.log_request(call.request_id, model.name, call.user, len(body))
+        pseudonym = self._pseudonym(call.user) if call.user else None
+        body = self._encoded(call, hold, pseudonym)
+        self._log.log_request(call.request_id, model.name, pseudonym, len(body))
         ids = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
         path = call.request.dialect.path
         answer = await self._gateway.post(path, body, {**call.headers, **ids}, deadline)
@@ -266,8 +268,7 @@ class LiteLLMService:
             return answer, await self._stream(call, answer)
         return answer, await _whole(answer)
 
-    def _encoded(self, call: Call, hold: Hold) -> bytes:
-        pseudonym = self._pseudonym(call.user) if call.user else None
+    def _encoded(self, call: Call, hold: Hold, pseudonym: str | None) -> bytes:
         body = call.request.dialect.body_for(
             call.request, hold.model.name, pseudonym, hold.output_cap
         )
@@ -283,7 +284,8 @@ class LiteLLMService:
             raise InvalidRequestError("not_json") from fault
 
     def _pseudonym(self, user: str) -> str:
-        """Return a stable stand-in: providers and LiteLLM's cache tell people apart, not who."""
+        """Return a stable stand-in: providers, LiteLLM's cache and the log tell people apart, not
+        who they are."""
         return hmac.new(self._pseudonym_key, user.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _stream(self, call: Call, answer: UpstreamAnswer) -> AnswerStream:
@@ -314,6 +316,7 @@ class LiteLLMService:
         metadata = self._metadata(call, model, opened.answer)
         body, trail = opened.body, call.trail
         trail.model_used, trail.is_from_cache = model.name, metadata["cache_hit"]
+        self._keep_text(call, opened.body)
         if isinstance(body, AnswerStream):
             trail.is_stream, trail.first_byte_ms = True, metadata["response_time_ms"]
             body.write_ahead = self._tokens.write_ahead(opened.hold, lambda: body.usage)
@@ -326,6 +329,17 @@ class LiteLLMService:
             self._settle(opened.hold, metadata, usage)
             self._succeeded(call, metadata, usage)
         return body, opened.answer.status, metadata
+
+    def _keep_text(self, call: Call, body: dict[str, Any] | AnswerStream) -> None:
+        """Have the texts go on record, where that was asked for."""
+        trail = call.trail
+        if trail.keep is None:
+            return
+        trail.prompt = call.request.fields
+        if isinstance(body, AnswerStream):
+            body.listen(trail.answer.read)
+        else:
+            trail.answer.add(text_of(body))
 
     def _settle(self, hold: Hold, metadata: CompletionMetadata, usage: Usage | None) -> None:
         """Post a complete answer. LiteLLM reports the full price of one from its cache."""

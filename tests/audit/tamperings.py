@@ -210,6 +210,14 @@ def remove_a_checkpoint(trail: Trail) -> Expected:
     return Expected(("checkpoint_removed", "checkpoint_edited"), first)
 
 
+def insert_a_checkpoint(trail: Trail) -> Expected:
+    it, last = trail.random.choice(trail.checkpoints), trail.checkpoints[-1]
+    number = trail.random.choice([0, -7, last.id + 1, last.id + 9])
+    trail.do(ADD_CHECKPOINT, *_checkpoint_row(replace(it, id=number)))
+    problem = "checkpoint_removed" if number > last.id + 1 else "checkpoint_edited"
+    return Expected((problem,), last.last_seq + 1 if number > 0 else 1)
+
+
 def drop_a_month(trail: Trail) -> Expected:
     it = trail.random.choice(trail.checkpoints)
     trail.do("DELETE FROM audit_events WHERE to_char(at, 'YYYY-MM-01') = %s", it.month)
@@ -270,6 +278,7 @@ TAMPERINGS: tuple[Callable[[Trail], Expected], ...] = (
     sign_without_the_key,
     edit_a_checkpoint,
     remove_a_checkpoint,
+    insert_a_checkpoint,
     drop_a_month,
     change_a_name,
 )

@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 import orjson
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 from app.audit.anchor import ANCHOR, FOLDER, anchor_of, keep_anchor
 from app.audit.chain import AuditKey, Checkpoint
@@ -220,6 +220,25 @@ def test_retain_says_what_it_dropped(solaris: Run, engine: Engine, settings: Set
     # The anchor is of the event that says so.
     assert (verified.returncode, verified.stderr) == (0, "")
     assert "retention has dropped 5 rows" in verified.stdout
+
+
+def test_retain_deletes_texts_that_are_older_than_they_may_be(
+    solaris: Run, engine: Engine, trail: list[Checkpoint]
+) -> None:
+    add = text("""
+        INSERT INTO audit_contents (event_id, at, name_id, key_id, prompt, answer)
+        SELECT gen_random_uuid(), now() - age * interval '1 day', 1, 'k', '', ''
+        FROM unnest(ARRAY[1, 29, 31, 400]) AS age
+    """)
+    with engine.begin() as connection:
+        connection.execute(add)
+
+    done = solaris("audit", "retain", AUDIT_CONTENT_DAYS="30")
+
+    assert "the texts of 2 calls are gone" in done.stderr
+    with engine.connect() as connection:
+        left = connection.execute(text("SELECT count(*) FROM audit_contents")).scalar_one()
+    assert left == 2
 
 
 def test_retain_of_a_trail_that_is_not_good_ends_with_1(solaris: Run, engine: Engine) -> None:

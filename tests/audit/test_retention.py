@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, create_engine
@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine
 from app.audit.chain import AuditKey
 from app.audit.drops import Drop
 from app.audit.partitions import make_partitions
-from app.audit.retention import RETENTION_EVENT, AuditRetention, Retained
+from app.audit.retention import ADD_DROP, RETENTION_EVENT, AuditRetention, Retained
 from app.audit.verify import verify_trail
 from tests.audit.trails import FORMER, KEYS, ZONE, append, changed
 
@@ -199,6 +199,19 @@ def test_rows_that_come_back_after_retention_are_not_ours(old_trail: Engine) -> 
 
     assert finding is not None
     assert (finding.problem, finding.seq) == ("inserted", 3)
+
+
+def test_month_that_was_dropped_too_early_is_found(old_trail: Engine) -> None:
+    february = date(2031, 2, 1)
+    early = Drop(february, 2, NOW, DAYS).signed(KEYS.current)
+    with old_trail.begin() as connection:
+        connection.execute(ADD_DROP, early.facts())
+        connection.exec_driver_sql("DROP TABLE audit_events_2031_02")
+
+    finding = verify_trail(old_trail, KEYS).finding
+
+    assert finding is not None
+    assert (finding.problem, finding.seq) == ("removed", 6)
 
 
 def test_record_of_retention_that_was_not_due_is_not_believed() -> None:

@@ -19,11 +19,13 @@ from app.audit.retention import AuditRetention, NotOwnerError
 from app.audit.store import AuditStore
 from app.audit.verify import verify_trail
 from app.config.settings import DatabaseSettings, Settings
+from app.embedded.network import free_port
 from app.extensions import db, services_of
 from tests.asgi_client import AsgiClient
 from tests.audit.events import NOW, events
 from tests.audit.trails import KEYS, PRESENT, ZONE, append
 from tests.ledger.served import Served
+from tests.servers import environment_of, run_solaris
 from tests.waiting import wait_until
 
 TABLES = ("audit_events", "audit_checkpoints", "audit_names", "audit_drops")
@@ -164,3 +166,34 @@ def test_role_that_is_not_there_is_named(owner: Engine) -> None:
 
     with owner.begin() as connection, pytest.raises(UnknownRoleError, match="nobody-of-that-name"):
         grant(connection, url)
+
+
+def test_migration_for_a_role_that_is_not_there_says_so(
+    databases: DatabaseSettings, settings: Settings
+) -> None:
+    owner = make_url(databases.migration_url)
+    environment = environment_of(settings, free_port()) | {
+        "DATABASE_URL": owner.set(username="stranger").render_as_string(hide_password=False),
+        "MIGRATION_DATABASE_URL": databases.migration_url,
+        "LOCALE": "en",
+    }
+
+    done = run_solaris(environment, "db", "upgrade")
+
+    assert done.returncode == 1
+    assert "DATABASE_URL names the role stranger" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_retain_command_as_the_application_says_who_may(
+    databases: DatabaseSettings, settings: Settings
+) -> None:
+    environment = environment_of(settings, free_port()) | {
+        "DATABASE_URL": databases.url,
+        "LOCALE": "en",
+    }
+
+    done = run_solaris(environment, "audit", "retain")
+
+    assert done.returncode == 1
+    assert "set MIGRATION_DATABASE_URL" in done.stderr

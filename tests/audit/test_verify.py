@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -101,6 +102,51 @@ def test_good_row_of_another_trail_with_the_same_key_is_found(engine: Engine) ->
 
     assert finding is not None
     assert (finding.problem, finding.seq, finding.checkpoint) == ("exchanged", 56, 12)
+
+
+def test_rows_of_another_month_than_their_checkpoint_says_are_found(engine: Engine) -> None:
+    """Retention would drop them without their checkpoint, or it without them."""
+    checkpoints = make_trail(engine)
+    wrong = replace(checkpoints[-1], month="2031-01-01").signed(AuditKey.of(PRESENT))
+    with changed(engine, keep=True) as cursor:
+        cursor.execute(
+            "UPDATE audit_checkpoints SET month = %s, code = %s WHERE id = %s",
+            (wrong.month, wrong.code, wrong.id),
+        )
+
+    finding = verify_trail(engine, KEYS).finding
+
+    assert finding is not None
+    assert (finding.problem, finding.seq) == ("exchanged", wrong.first_seq)
+
+
+def test_genuine_checkpoint_of_another_trail_breaks_the_chain(engine: Engine) -> None:
+    checkpoints = make_trail(engine)
+    other = replace(checkpoints[-2], created_at=datetime(2031, 1, 1, tzinfo=UTC))
+    with changed(engine, keep=True) as cursor:
+        cursor.execute(
+            "UPDATE audit_checkpoints SET created_at = %s, code = %s WHERE id = %s",
+            (other.created_at, other.signed(AuditKey.of(PRESENT)).code, other.id),
+        )
+
+    finding = verify_trail(engine, KEYS).finding
+
+    assert finding is not None
+    assert (finding.problem, finding.checkpoint) == ("checkpoint_edited", other.id + 1)
+
+
+def test_anchor_of_a_checkpoint_before_the_day_that_is_asked_for_still_counts(
+    engine: Engine,
+) -> None:
+    checkpoints = make_trail(engine)
+    ahead = datetime.now(UTC) + timedelta(days=40)
+    append(engine, 3, ahead)
+    do(engine, "DELETE FROM audit_checkpoints WHERE id = 5")
+
+    finding = verify_trail(engine, KEYS, since=ahead, anchor=anchor_of(checkpoints[4])).finding
+
+    assert finding is not None
+    assert (finding.problem, finding.checkpoint) == ("checkpoint_removed", 5)
 
 
 def test_name_that_was_removed_stays_missing_when_others_come(engine: Engine) -> None:

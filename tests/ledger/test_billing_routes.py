@@ -300,7 +300,7 @@ def test_fallback_is_charged_at_its_own_price_and_the_attempt_before_it_nothing(
 
 @pytest.mark.parametrize("period", ["minute", "month"])
 @pytest.mark.parametrize(("api", "streamed"), CHATTING_WAYS, ids=named)
-def test_fallback_that_is_too_dear_for_the_budget_is_not_asked(
+def test_fallback_that_is_too_dear_for_the_budget_is_left_out(
     ledger: Ledger, upstream: FakeLiteLLM, api: Api, streamed: bool, period: str
 ) -> None:
     upstream.default = FAILURE
@@ -311,13 +311,14 @@ def test_fallback_that_is_too_dear_for_the_budget_is_not_asked(
     )
     ledger.served.budget("cost", period, cheap[1])
 
-    refused = ledger.ask(api, "gpt-4o", **asked)
+    failed = ledger.ask(api, "gpt-4o", **asked)
 
     assert cheap[1] < dear[1]
-    # The first is asked, since there is room for it to the last micro-dollar.
-    assert [call.body["model"] for call in upstream.calls] == ["gpt-4o"]
-    assert refused.status == {"minute": 429, "month": 402}[period]
-    assert [(row.model, row.state) for row in ledger.rows()] == [("gpt-4o", "released")]
+    # The first is asked, since there is room for it to the last micro-dollar; so is the one after
+    # the dear one, which is cheaper. What is told is what the first failed with.
+    assert [call.body["model"] for call in upstream.calls] == ["gpt-4o", "claude-3-sonnet"]
+    assert failed.status == 502
+    assert {row.state for row in ledger.rows()} == {"released"}
     assert ledger.lines() == (0, 0, 0)
 
 

@@ -107,12 +107,15 @@ OPERATIONS: st.SearchStrategy[Wished] = st.one_of(
     st.tuples(IDS, st.one_of(st.none(), SPENDS)),
 )
 BATCHES = st.lists(OPERATIONS, min_size=2, max_size=5)
+# Around a commit.
+WHENS = st.sampled_from(["before", "after"])
 
 
 class BreakableConnection(PostgresConnection):
-    """A connection that can be made to die around its next commit."""
+    """A connection that can be made to die around its next commit: ``dying`` says before or after,
+    and so of the connections that come after it."""
 
-    dies: str | None = None
+    dying: list[str]
 
     def break_down(self) -> None:
         with socket.socket(fileno=os.dup(self.fileno())) as line:
@@ -127,7 +130,7 @@ class BreakableCursor(PostgresCursor):
         assert isinstance(connection, BreakableConnection)
         when = None
         if str(query).endswith("COMMIT"):
-            when, connection.dies = connection.dies, None
+            when = connection.dying.pop(0) if connection.dying else None
         if when == "before":
             connection.break_down()
         super().execute(query, parameters)
@@ -143,22 +146,26 @@ class Process:
     def __init__(self, url: str) -> None:
         self._engine: Engine = create_engine(url, creator=self._connect, pool_size=1)
         self._url = url.replace("postgresql+psycopg2://", "postgresql://")
-        self._connection: BreakableConnection | None = None
+        self._dying: list[str] = []
         self.store = LedgerStore(self._engine)
 
     def _connect(self) -> BreakableConnection:
-        self._connection = psycopg2.connect(
+        connection: BreakableConnection = psycopg2.connect(
             self._url, connection_factory=BreakableConnection, cursor_factory=BreakableCursor
         )
-        return self._connection
+        connection.dying = self._dying
+        return connection
 
-    def apply_and_die(self, operations: Sequence[Operation], when: str) -> None:
+    def will_die(self, *whens: str) -> None:
+        """Have the next connections die around their commits, the one that is there first."""
         self.store.budgets()
-        assert self._connection is not None
-        self._connection.dies = when
+        self._dying += whens
+
+    def apply_and_die(self, operations: Sequence[Operation], *whens: str) -> None:
+        self.will_die(*whens)
         with pytest.raises(DatabaseUnavailableError):
             self.store.apply(operations)
-        assert self._connection.dies is None, "it never came to its commit"
+        assert not self._dying, "it never came to its commit"
 
     def close(self) -> None:
         self.store.close()
@@ -247,17 +254,29 @@ class StoreMachine(RuleBasedStateMachine):
         heard = [_all_said(it.result(20)) for it in begun]
         self.truth = self._one_after_the_other(one, other, heard)
 
-    @rule(wished=BATCHES)
-    def connection_dies_before_the_commit(self, wished: list[Wished]) -> None:
-        self.database.one.apply_and_die(self._operations(wished), "before")
-
-    @rule(wished=BATCHES)
-    def connection_dies_after_the_commit(self, wished: list[Wished]) -> None:
+    @rule(wished=BATCHES, when=WHENS)
+    def connection_dies_once(self, wished: list[Wished], when: str) -> None:
+        """The store itself tries again, and nobody hears of it."""
         operations = self._operations(wished)
-        self.database.one.apply_and_die(operations, "after")
-        for operation in operations:
-            self.truth.run(operation)
+        self.database.one.will_die(when)
+        self._run(operations, when)
+        self._apply(self.one, operations)
+
+    @rule(wished=BATCHES, first=WHENS, second=WHENS)
+    def connections_die_one_after_the_other(
+        self, wished: list[Wished], first: str, second: str
+    ) -> None:
+        operations = self._operations(wished)
+        self.database.one.apply_and_die(operations, first, second)
+        self._run(operations, first, second)
+        # So all of it comes again, to the other process.
         self._apply(self.other, operations)
+
+    def _run(self, operations: Sequence[Operation], *whens: str) -> None:
+        """Have it happen as often as a commit was done, of which nobody heard."""
+        for _ in range(whens.count("after")):
+            for operation in operations:
+                self.truth.run(operation)
 
     @rule(jump=st.sampled_from([-86_400, -3_600, -60, -1, 1, 29, 31, 60, 1_800, 90_000, 2_700_000]))
     def clock_jumps(self, jump: int) -> None:

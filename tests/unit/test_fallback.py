@@ -297,6 +297,20 @@ def test_failure_that_no_other_model_helps_ends_the_walk(
     assert [model for model, _, _ in walk.steps] == ["gpt-4"]
 
 
+def test_fallback_without_budget_is_left_out_and_the_next_one_asked(catalog: Catalog) -> None:
+    walk = walk_of(catalog, LiteLLMError(), InsufficientQuotaError())
+
+    assert walk.run() == catalog.models["gpt-4"].fallbacks[1]
+    assert walk.steps[1] == ("gpt-4-turbo", "skipped", "insufficient_quota")
+
+
+def test_failure_of_the_first_is_told_where_no_fallback_has_budget(catalog: Catalog) -> None:
+    error = LiteLLMError()
+    walk = walk_of(catalog, error, *(InsufficientQuotaError() for _ in range(3)))
+
+    assert walk.fails() is error
+
+
 def test_mistake_of_the_callers_says_nothing_of_the_model(catalog: Catalog) -> None:
     walk = walk_of(catalog, UpstreamRejectedError(None))
     for _ in range(catalog.health.unhealthy_threshold):

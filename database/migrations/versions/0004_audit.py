@@ -48,6 +48,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("day", *place, name=op.f("pk_usage_days")),
     )
     _create_closed_months(sums)
+    _create_contents()
+    _create_legal_holds()
+
+
+def _create_contents() -> None:
+    op.create_table(
+        "audit_contents",
+        sa.Column("event_id", sa.Uuid(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name_id", sa.Integer(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("prompt", sa.LargeBinary(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_audit_contents")),
+    )
+    op.create_index("ix_audit_contents_at", "audit_contents", ["at"], postgresql_using="brin")
+    op.create_index("ix_audit_contents_name", "audit_contents", ["name_id"])
+
+
+def _create_legal_holds() -> None:
+    op.create_table(
+        "legal_holds",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("subject", sa.Text()),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("set_by", sa.Text(), nullable=False),
+        sa.Column(
+            "set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.Column("lifted_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_legal_holds")),
+    )
 
 
 def _create_events() -> None:
@@ -98,18 +130,6 @@ def _create_retention() -> None:
         sa.Column("code", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("month", "last_checkpoint", name=op.f("pk_audit_drops")),
     )
-    op.create_table(
-        "legal_holds",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("subject", sa.Text()),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("set_by", sa.Text(), nullable=False),
-        sa.Column(
-            "set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
-        sa.Column("lifted_at", sa.DateTime(timezone=True)),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_legal_holds")),
-    )
 
 
 def _create_closed_months(sums: tuple[str, ...]) -> None:
@@ -137,6 +157,6 @@ def _create_closed_months(sums: tuple[str, ...]) -> None:
 
 
 def downgrade() -> None:
-    tables = ("closed_usage", "closed_months", "legal_holds", "audit_drops", "usage_days")
-    for table in (*tables, "audit_checkpoints", "audit_events", "audit_names"):
+    tables = ("closed_usage", "closed_months", "legal_holds", "audit_drops", "audit_contents")
+    for table in (*tables, "usage_days", "audit_checkpoints", "audit_events", "audit_names"):
         op.drop_table(table)
