@@ -24,7 +24,7 @@ from tests.audit.conftest import Ask
 from tests.audit.events import NOW, event, events
 from tests.audit.trails import KEYS, PRESENT, ZONE, changed
 
-TABLES = "audit_events, audit_checkpoints, audit_names, usage_days"
+TABLES = "audit_events, audit_checkpoints, audit_names, usage_days, usage_months"
 FIRST = datetime(2026, 10, 23, tzinfo=UTC)
 names = st.sampled_from([None, "a", "b", "é;=1"])
 amounts = st.integers(0, 10**6)
@@ -120,6 +120,36 @@ def test_sum_of_nothing_is_found_on_whatever_day(engine: Engine, store: AuditSto
     assert (difference.place["day"], difference.counted) == (date(2019, 2, 3), None)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE usage_months SET cost_micro_usd = cost_micro_usd - 1",
+        "DELETE FROM usage_months",
+        "INSERT INTO usage_months VALUES ('2026-11-01', 0, 0, 0, 0, 1, 0, 0, 10, 10, 5)",
+    ],
+)
+def test_sum_of_a_month_that_is_not_that_of_its_days_is_found(
+    engine: Engine, store: AuditStore, change: str
+) -> None:
+    store.append(events(3))
+    do(engine, change)
+
+    difference = recount(engine, ZONE, date(2026, 11, 23), date(2026, 11, 23)).difference
+
+    assert difference is not None
+    assert difference.place["day"] == "2026-11"
+
+
+def test_sum_of_a_month_without_days_is_found(engine: Engine, store: AuditStore) -> None:
+    store.append(events(3))
+    do(engine, "INSERT INTO usage_months VALUES ('2019-02-01', 0, 0, 0, 0, 1, 0, 0, 10, 10, 5)")
+
+    difference = recount(engine, ZONE).difference
+
+    assert difference is not None
+    assert (difference.place["day"], difference.counted) == ("2019-02", None)
+
+
 def test_row_that_was_removed_is_found(engine: Engine, store: AuditStore) -> None:
     store.append(events(7))
     do(engine, "DELETE FROM audit_events WHERE seq = 3")
@@ -128,11 +158,11 @@ def test_row_that_was_removed_is_found(engine: Engine, store: AuditStore) -> Non
 
 
 def test_recount_of_some_days_leaves_others_alone(engine: Engine, store: AuditStore) -> None:
-    store.append([event(1), event(2, at=NOW + timedelta(days=1))])
-    do(engine, "UPDATE usage_days SET requests = 9 WHERE day = '2026-11-24'")
+    store.append([event(1), event(2, at=NOW + timedelta(days=9))])
+    do(engine, "UPDATE usage_days SET requests = 9 WHERE day = '2026-12-02'")
 
-    assert recount(engine, ZONE, last=date(2026, 11, 23)).difference is None
-    assert recount(engine, ZONE, first=date(2026, 11, 24)).difference is not None
+    assert recount(engine, ZONE, last=date(2026, 11, 30)).difference is None
+    assert recount(engine, ZONE, first=date(2026, 12, 2)).difference is not None
 
 
 def test_days_of_which_retention_dropped_rows_are_left_out(

@@ -23,8 +23,8 @@ ANA = {"user": "ana", "team": "sales", "key": "librechat"}
 BIA = {"user": "bia", "team": "legal", "key": "librechat"}
 
 
-def called(number: int = 0, **facts: object) -> dict[str, object]:
-    known = {"usage": Usage(100, 20), "cost_micro_usd": 500, "model": "gpt-4o"}
+def called(**facts: object) -> dict[str, object]:
+    known: dict[str, object] = {"usage": Usage(100, 20), "cost_micro_usd": 500, "model": "gpt-4o"}
     return known | {"model_used": None, "status": 200} | facts
 
 
@@ -95,6 +95,37 @@ def test_usage_of_some_days_has_the_first_and_the_last(engine: Engine, store: Au
     rows = TrailQueries(engine).usage(["day"], date(2026, 11, 3), date(2026, 11, 5))
 
     assert [row["day"].day for row in rows] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "days"),
+    [
+        (date(2026, 9, 1), date(2026, 9, 30), [1, 15, 30]),
+        (date(2026, 9, 1), date(2026, 9, 29), [1, 15]),
+        (date(2026, 9, 2), date(2026, 9, 30), [15, 30]),
+        (date(2026, 8, 31), date(2026, 10, 1), [31, 1, 15, 30, 1]),
+        (date(2026, 8, 1), date(2026, 10, 31), [1, 15, 31, 1, 15, 30, 1, 15, 31]),
+        (date(2026, 8, 2), date(2026, 9, 1), [15, 31, 1]),
+        (date(2026, 9, 15), date(2026, 9, 15), [15]),
+        (None, date(2026, 8, 31), [1, 15, 31]),
+        (date(2026, 10, 1), None, [1, 15, 31]),
+        (None, None, [1, 15, 31, 1, 15, 30, 1, 15, 31]),
+    ],
+)
+def test_usage_over_months_is_the_sum_of_their_days(
+    engine: Engine, store: AuditStore, first: date | None, last: date | None, days: list[int]
+) -> None:
+    for month, length in ((8, 31), (9, 30), (10, 31)):
+        store.append(
+            [
+                event(day, at=datetime(2026, month, day, 12, tzinfo=UTC), cost_micro_usd=day)
+                for day in (1, 15, length)
+            ]
+        )
+
+    (row,) = TrailQueries(engine).usage(["team"], first, last)
+
+    assert (row["requests"], row["cost_micro_usd"]) == (len(days), sum(days))
 
 
 def test_usage_shows_nobody_as_none_and_last(engine: Engine, store: AuditStore) -> None:
