@@ -130,6 +130,15 @@ def test_usage_over_months_is_the_sum_of_their_days(
     assert (row["requests"], row["cost_micro_usd"]) == (len(days), sum(days))
 
 
+def test_usage_is_ordered_by_the_first_that_is_asked_by(engine: Engine, store: AuditStore) -> None:
+    used = [("bia", "a"), ("ana", "c"), ("bia", "c"), ("ana", "b")]
+    store.append([event(n, user=it, model_used=of) for n, (it, of) in enumerate(used)])
+
+    rows = TrailQueries(engine).usage(["user", "model"])
+
+    assert [(row["user"], row["model"]) for row in rows] == sorted(used)
+
+
 def test_usage_shows_nobody_as_none_and_last(engine: Engine, store: AuditStore) -> None:
     store.append([event(1, user=None), event(2, user="zoe")])
 
