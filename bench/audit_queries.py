@@ -90,6 +90,12 @@ SUMMED = text("""
       sum(input_tokens), sum(output_tokens), sum(cost_micro_usd)
     FROM audit_events WHERE event <= :event + 2 GROUP BY 1, 2, 3, 4, 5
 """)
+SUMMED_MONTHS = text("""
+    INSERT INTO usage_months
+    SELECT date_trunc('month', day)::date, user_id, team_id, key_id, model_id, sum(requests),
+      sum(failed), sum(estimated), sum(input_tokens), sum(output_tokens), sum(cost_micro_usd)
+    FROM usage_days GROUP BY 1, 2, 3, 4, 5
+""")
 SIZES = text("""
     SELECT sum(pg_table_size(relid)), sum(pg_indexes_size(relid))
     FROM pg_partition_tree('audit_events') WHERE isleaf
@@ -209,12 +215,13 @@ def _fill(engine: Engine, rows: int) -> None:
         "shift": 1,
     }
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE audit_events, usage_days"))
+        connection.execute(text("TRUNCATE audit_events, usage_days, usage_months"))
     for first, after in pairwise([*range(1, rows + 1, CHUNK), rows + 1]):
         with engine.begin() as connection:
             connection.execute(ROWS, facts | {"first": first, "last": after - 1})
     with engine.begin() as connection:
         connection.execute(SUMMED, {"zone": ZONE.key, "event": EVENT})
+        connection.execute(SUMMED_MONTHS)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
         sums = connection.execute(text("SELECT count(*) FROM usage_days")).scalar_one()
@@ -244,6 +251,9 @@ def _ask(engine: Engine, rows: int, options: argparse.Namespace) -> list[Result]
     questions: dict[str, Callable[[], int]] = {
         "usage by user and model, a month": lambda: len(
             queries.usage(["user", "model"], month.first, month.last)
+        ),
+        "usage by user and model, 20 days": lambda: len(
+            queries.usage(["user", "model"], month.first, month.first + timedelta(days=19))
         ),
         "usage by team, all there is": lambda: len(queries.usage(["team"])),
         "last 50 events of a user": lambda: events(EventFilter(user=somebody())),

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 from app.audit.partitions import following
 
 DAY = timedelta(days=1)
+# Every day of ours is between; reckoning with days beyond would leave the calendar.
+EARLIEST, LATEST = date(1970, 1, 1), date(9000, 12, 31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,10 @@ def midnight(day: date, zone: tzinfo) -> datetime:
 
 def month_of(first: date, zone: ZoneInfo) -> Span:
     return Span(first, following(first) - DAY, zone)
+
+
+def whole_months(first: date, last: date) -> tuple[date, date]:
+    """Return the first day of the first whole month in these days, and of the one after the last;
+    not in this order where there is none."""
+    month = first if first.day == 1 else following(first.replace(day=1))
+    return month, (last + DAY).replace(day=1)

@@ -22,6 +22,7 @@ RIGHTS = {
     # Only retention writes it.
     "audit_drops": READ,
     "usage_days": CHANGE,
+    "usage_months": CHANGE,
     # A month is closed once.
     "closed_months": ADD,
     "closed_usage": ADD,

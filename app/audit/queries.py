@@ -15,6 +15,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from sqlalchemy import Engine
 
+from app.audit.days import EARLIEST, LATEST, whole_months
 from app.audit.names import EVENT, NOBODY, USER, ErasedError, Name
 from app.audit.reading import ERASED, label, labels_of, names_of_numbers, snapshot
 from app.audit.rows import COLUMNS, private_of, uuid_of
@@ -33,7 +34,17 @@ SUMS = ("requests", "failed", "estimated", "input_tokens", "output_tokens", "cos
 ALL_SUMS = ", ".join(f"sum({name})::bigint" for name in SUMS)
 USAGE = """
     SELECT {places}, {sums} FROM usage_days
-    WHERE (%(first)s IS NULL OR day >= %(first)s) AND (%(last)s IS NULL OR day <= %(last)s)
+    WHERE day BETWEEN %(first)s AND %(last)s
+    GROUP BY {places}
+"""
+# Whole months from their own sums, and the days before and after them.
+USAGE_OF_MONTHS = """
+    SELECT {places}, {sums} FROM (
+      SELECT {columns} FROM usage_months WHERE month >= %(month)s AND month < %(after)s
+      UNION ALL
+      SELECT {columns} FROM usage_days
+      WHERE day >= %(first)s AND day < %(month)s OR day >= %(after)s AND day <= %(last)s
+    ) AS used
     GROUP BY {places}
 """
 
@@ -148,10 +159,9 @@ class TrailQueries:
 
         ``by``: of `DIMENSIONS`, none twice.
         """
-        places = ", ".join(DIMENSIONS[it] for it in by)
-        query = USAGE.format(places=places, sums=ALL_SUMS)
+        query, asked = _usage_query(by, first or EARLIEST, last or LATEST)
         with snapshot(self._engine) as connection, connection.cursor() as cursor:
-            cursor.execute(query, {"first": first, "last": last})
+            cursor.execute(query, asked)
             rows = cursor.fetchall()
             labels = labels_of(cursor, _numbers(rows, by))
         return _in_order(by, rows, labels)
@@ -174,6 +184,16 @@ class TrailQueries:
             rows = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
             names = _names_in(cursor, rows)
         return [_record(row, names) for row in rows]
+
+
+def _usage_query(by: Sequence[str], first: date, last: date) -> tuple[str, dict[str, date]]:
+    places = ", ".join(DIMENSIONS[it] for it in by)
+    month, after = whole_months(first, last)
+    if DAY in by or month >= after:
+        return USAGE.format(places=places, sums=ALL_SUMS), {"first": first, "last": last}
+    columns = ", ".join((*(column for name, column in DIMENSIONS.items() if name != DAY), *SUMS))
+    query = USAGE_OF_MONTHS.format(places=places, sums=ALL_SUMS, columns=columns)
+    return query, {"first": first, "last": last, "month": month, "after": after}
 
 
 def _query_for(wanted: EventFilter) -> str:

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
-from app.audit.days import Span
+from app.audit.days import DAY, Span
 from app.audit.names import EVENT
+from app.audit.partitions import following
 from app.audit.queries import SUMS, Sums
 from app.audit.reading import labels_of, snapshot
 from app.audit.usage import CALL_EVENTS, FIRST_ERROR_STATUS
@@ -23,6 +24,7 @@ from app.audit.usage import CALL_EVENTS, FIRST_ERROR_STATUS
 PLACE = ("day", "user_id", "team_id", "key_id", "model_id")
 BOUNDS = """
     SELECT (SELECT min(day) FROM usage_days), (SELECT max(day) FROM usage_days),
+      (SELECT min(month) FROM usage_months), (SELECT max(month) FROM usage_months),
       (SELECT min(at) FROM audit_events), (SELECT max(at) FROM audit_events)
 """
 DROPPED = "SELECT DISTINCT month FROM audit_drops"
@@ -44,12 +46,10 @@ COUNTED = """
 """
 COMPARED = """
     WITH counted AS MATERIALIZED ({counted}),
+    kept AS MATERIALIZED ({kept}),
     compared AS MATERIALIZED (
       SELECT {place}, {both}
-      FROM (SELECT * FROM counted WHERE day IS NOT NULL) AS counted
-      FULL JOIN (
-        SELECT * FROM usage_days WHERE day = ANY (%(checked)s::date[])
-      ) AS kept USING ({place})
+      FROM (SELECT * FROM counted WHERE day IS NOT NULL) AS counted FULL JOIN kept USING ({place})
     )
     SELECT (SELECT sum(requests) FROM counted WHERE day IS NOT NULL)::bigint,
       (SELECT count(*) FROM compared), first.*
@@ -58,11 +58,41 @@ COMPARED = """
       ORDER BY {place} LIMIT 1
     ) AS first ON true
 """
+KEPT_DAYS = "SELECT * FROM usage_days WHERE day = ANY (%(checked)s::date[])"
+# The sums by month are those by day: what rows say of the days is said of them.
+COUNTED_MONTHS = """
+    SELECT day - (extract(day FROM day)::int - 1) AS day, user_id, team_id, key_id, model_id, {sums}
+    FROM usage_days WHERE day BETWEEN %(month)s AND %(month_end)s GROUP BY 1, 2, 3, 4, 5
+"""
+KEPT_MONTHS = """
+    SELECT month AS day, user_id, team_id, key_id, model_id, {sums} FROM usage_months
+    WHERE month BETWEEN %(month)s AND %(month_end)s
+"""
+
+
+def _query(counted: str, kept: str) -> str:
+    sides = ("counted", "kept")
+    return COMPARED.format(
+        counted=counted,
+        kept=kept,
+        place=", ".join(PLACE),
+        both=", ".join(f"{side}.{name} AS {side}_{name}" for side in sides for name in SUMS),
+        counted_sums=", ".join(f"counted_{name}" for name in SUMS),
+        kept_sums=", ".join(f"kept_{name}" for name in SUMS),
+    )
+
+
+DAYS = _query(COUNTED, KEPT_DAYS)
+MONTHS = _query(
+    COUNTED_MONTHS.format(sums=", ".join(f"sum({name}) AS {name}" for name in SUMS)),
+    KEPT_MONTHS.format(sums=", ".join(SUMS)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One combination of which the rows say something else than the sums; None: nothing at all."""
+    """One combination of which the rows say something else than the sums; None: nothing at all.
+    The ``day`` is a month, such as `2026-11`, where the sum of a month is not that of its days."""
 
     place: Mapping[str, str | date | None]
     counted: Sums | None
@@ -121,23 +151,27 @@ def recount_in(cursor: Any, zone: ZoneInfo, first: date | None, last: date | Non
         return Recount(first, last, 0, 0, 0, None)
     cursor.execute(DROPPED)
     dropped = span.days_in(month for (month,) in cursor.fetchall())
-    cursor.execute(_query(), _asked(span, dropped))
-    requests, sums, *difference = cursor.fetchone()
-    return Recount(
-        span.first,
-        span.last,
-        requests or 0,
-        sums,
-        len(dropped),
-        _difference(cursor, difference),
-    )
+    requests, sums, difference = _compared(cursor, DAYS, _asked(span, dropped))
+    if difference is None:
+        _, _, difference = _compared(cursor, MONTHS, _asked_of_months(span), form="%Y-%m")
+    return Recount(span.first, span.last, requests, sums, len(dropped), difference)
+
+
+def _compared(
+    cursor: Any, query: str, asked: Mapping[str, Any], form: str | None = None
+) -> tuple[int, int, Difference | None]:
+    """Return how many calls and sums were compared, and the first difference; ``form``: in which
+    its day is told."""
+    cursor.execute(query, asked)
+    requests, sums, *found = cursor.fetchone()
+    return int(requests or 0), sums, _difference(cursor, found, form)
 
 
 def _span(cursor: Any, zone: ZoneInfo, first: date | None, last: date | None) -> Span | None:
     """Return what is asked for, as far as there are sums or rows."""
     cursor.execute(BOUNDS)
-    first_sum, last_sum, first_row, last_row = cursor.fetchone()
-    days = [it for it in (first_sum, last_sum) if it is not None]
+    *sums, first_row, last_row = cursor.fetchone()
+    days = [it for it in sums if it is not None]
     days += [_day(it, zone) for it in (first_row, last_row) if it is not None]
     if not days:
         return None
@@ -147,18 +181,6 @@ def _span(cursor: Any, zone: ZoneInfo, first: date | None, last: date | None) ->
 
 def _day(at: datetime, zone: ZoneInfo) -> date:
     return at.astimezone(zone).date()
-
-
-def _query() -> str:
-    return COMPARED.format(
-        counted=COUNTED,
-        place=", ".join(PLACE),
-        both=", ".join(
-            f"{side}.{name} AS {side}_{name}" for side in ("counted", "kept") for name in SUMS
-        ),
-        counted_sums=", ".join(f"counted_{name}" for name in SUMS),
-        kept_sums=", ".join(f"kept_{name}" for name in SUMS),
-    )
 
 
 def _asked(span: Span, dropped: set[date]) -> dict[str, Any]:
@@ -174,7 +196,13 @@ def _asked(span: Span, dropped: set[date]) -> dict[str, Any]:
     }
 
 
-def _difference(cursor: Any, found: list[Any]) -> Difference | None:
+def _asked_of_months(span: Span) -> dict[str, date]:
+    """Return the months that the days have any part of: their sums stand for longer than rows."""
+    last = following(span.last.replace(day=1)) - DAY
+    return {"month": span.first.replace(day=1), "month_end": last}
+
+
+def _difference(cursor: Any, found: list[Any], form: str | None) -> Difference | None:
     day, *numbers = found[: len(PLACE)]
     if day is None:
         return None
@@ -182,7 +210,8 @@ def _difference(cursor: Any, found: list[Any]) -> Difference | None:
     labels = labels_of(cursor, numbers)
     names = ("user", "team", "key", "model")
     place = {name: labels.get(number) for name, number in zip(names, numbers, strict=True)}
-    return Difference({"day": day, **place}, _sums(counted), _sums(kept))
+    when = day.strftime(form) if form else day
+    return Difference({"day": when, **place}, _sums(counted), _sums(kept))
 
 
 def _sums(values: list[Any]) -> Sums | None:

@@ -62,18 +62,32 @@ ADD_CHECKPOINT = """
        code)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+# By day, and by month: a question about a year reads no more than one about a week.
 ADD_USAGE = """
-    INSERT INTO usage_days AS days
-      (day, user_id, team_id, key_id, model_id, requests, failed, estimated, input_tokens,
-       output_tokens, cost_micro_usd)
-    VALUES %s
-    ON CONFLICT (day, user_id, team_id, key_id, model_id) DO UPDATE SET
-      requests = days.requests + excluded.requests,
-      failed = days.failed + excluded.failed,
-      estimated = days.estimated + excluded.estimated,
-      input_tokens = days.input_tokens + excluded.input_tokens,
-      output_tokens = days.output_tokens + excluded.output_tokens,
-      cost_micro_usd = days.cost_micro_usd + excluded.cost_micro_usd
+    WITH new (day, user_id, team_id, key_id, model_id, requests, failed, estimated, input_tokens,
+      output_tokens, cost_micro_usd) AS (VALUES %s),
+    by_day AS (
+      INSERT INTO usage_days AS days SELECT * FROM new
+      ON CONFLICT (day, user_id, team_id, key_id, model_id) DO UPDATE SET
+        requests = days.requests + excluded.requests,
+        failed = days.failed + excluded.failed,
+        estimated = days.estimated + excluded.estimated,
+        input_tokens = days.input_tokens + excluded.input_tokens,
+        output_tokens = days.output_tokens + excluded.output_tokens,
+        cost_micro_usd = days.cost_micro_usd + excluded.cost_micro_usd
+    )
+    INSERT INTO usage_months AS months
+    SELECT day - (extract(day FROM day)::int - 1), user_id, team_id, key_id, model_id,
+      sum(requests), sum(failed), sum(estimated), sum(input_tokens), sum(output_tokens),
+      sum(cost_micro_usd)
+    FROM new GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (month, user_id, team_id, key_id, model_id) DO UPDATE SET
+      requests = months.requests + excluded.requests,
+      failed = months.failed + excluded.failed,
+      estimated = months.estimated + excluded.estimated,
+      input_tokens = months.input_tokens + excluded.input_tokens,
+      output_tokens = months.output_tokens + excluded.output_tokens,
+      cost_micro_usd = months.cost_micro_usd + excluded.cost_micro_usd
 """
 
 

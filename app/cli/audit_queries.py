@@ -30,7 +30,7 @@ from app.cli.output import (
     say,
     text,
 )
-from app.cli.usage import DAY, days
+from app.cli.usage import DAY, days, within_reason
 from app.config.catalog import Catalog, load_catalog
 from app.config.commands import EVENT_COLUMNS, REPLAY_COLUMNS
 from app.config.errors import ConfigurationError
@@ -126,9 +126,8 @@ def replay(
     holds more than that before a call, and may stop a little earlier.
     """
     days(first, last)
-    found = audit_reader.replay(
-        first.date(), last.date(), _prices(prices), _budgets(budgets)
-    ).as_dict()
+    span = within_reason(first), within_reason(last)
+    found = audit_reader.replay(*span, _prices(prices), _budgets(budgets)).as_dict()
     if as_json:
         print_json([found])
     else:
@@ -154,7 +153,8 @@ def _said_of(found: Recount) -> str:
 
 def _difference(found: Recount) -> str:
     facts = found.difference.as_dict() if found.difference else {}
-    return text("recount_differs", **{name: _words(value) for name, value in facts.items()})
+    words = {name: _words(value) for name, value in facts.items()}
+    return text("recount_differs", of_key=words.pop("key"), **words)
 
 
 def _words(value: Any) -> str:
@@ -181,9 +181,12 @@ def _statement(month: str) -> Statement:
 
 def _month(month: str) -> date:
     try:
-        return datetime.strptime(month, "%Y-%m").date()  # noqa: DTZ007  # a month on the wall
+        first = datetime.strptime(month, "%Y-%m")  # noqa: DTZ007  # a month on the wall
     except ValueError:
         raise WrongUsageError("bad_month", month=month) from None
+    if within_reason(first) != first.date():
+        raise WrongUsageError("bad_month", month=month)
+    return first.date()
 
 
 def _prices(path: Path | None) -> Catalog | None:

@@ -7,6 +7,7 @@ from datetime import date, datetime
 import click
 from flask.cli import with_appcontext
 
+from app.audit.days import EARLIEST, LATEST
 from app.audit.queries import DIMENSIONS
 from app.cli.output import WrongUsageError, print_json, print_table
 from app.config.commands import USAGE_COLUMNS
@@ -41,7 +42,11 @@ def days(first: datetime | None, last: datetime | None) -> tuple[date | None, da
     """Return the days that were given. Raises: WrongUsageError, where they are in no order."""
     if first and last and first > last:
         raise WrongUsageError("bad_span")
-    return first and first.date(), last and last.date()
+    return first and within_reason(first), last and within_reason(last)
+
+
+def within_reason(day: datetime) -> date:
+    return min(max(day.date(), EARLIEST), LATEST)
 
 
 def _dimensions(by: str) -> list[str]:

@@ -99,7 +99,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "recount_nothing": "não há nada a conferir",
         "recount_skipped": "{days} dias não foram conferidos: a retenção já descartou linhas deles",
         "recount_differs": "as somas de {day} diferem das linhas (pessoa {user}, equipe {team}, "
-        "chave {key}, modelo {model}): as linhas dizem {counted}, a soma diz {kept}",
+        "chave {of_key}, modelo {model}): as linhas dizem {counted}, a soma diz {kept}",
         "month_not_over": "{month} ainda não fechou: só se rateia um mês fechado; este fecha em "
         "{closes_at}",
         "month_dropped": "{month} não foi fechado antes de a retenção descartar linhas dele: nada "
@@ -208,7 +208,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "recount_nothing": "there is nothing to compare",
         "recount_skipped": "{days} days were left out: retention has dropped rows of theirs",
         "recount_differs": "the sums of {day} are not what the rows say (user {user}, team {team}, "
-        "key {key}, model {model}): the rows say {counted}, the sum says {kept}",
+        "key {of_key}, model {model}): the rows say {counted}, the sum says {kept}",
         "month_not_over": "{month} is not closed yet: only a closed month is charged; this one "
         "closes at {closes_at}",
         "month_dropped": "{month} was not closed before retention dropped rows of it: nothing "

@@ -10,6 +10,7 @@ from app.models.audit import (
     ClosedUsageRow,
     LegalHoldRow,
     UsageDayRow,
+    UsageMonthRow,
 )
 from app.models.base import Base
 from app.models.keys import ApiKey
@@ -33,5 +34,6 @@ __all__ = [
     "LineRow",
     "Team",
     "UsageDayRow",
+    "UsageMonthRow",
     "User",
 ]

@@ -162,6 +162,24 @@ class UsageDayRow(Base):
     cost_micro_usd: Mapped[int] = mapped_column(BigInteger)
 
 
+class UsageMonthRow(Base):
+    """The same by calendar month in `TIMEZONE`, each by its first day."""
+
+    __tablename__ = "usage_months"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    team_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    model_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    estimated: Mapped[int] = mapped_column(BigInteger)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_micro_usd: Mapped[int] = mapped_column(BigInteger)
+
+
 class ClosedMonthRow(Base):
     """A month in `TIMEZONE` whose sums were written down once, to charge them; signed."""
 

@@ -40,13 +40,14 @@ def upgrade() -> None:
     _create_retention()
     sums = ("requests", "failed", "estimated", "input_tokens", "output_tokens", "cost_micro_usd")
     place = ("user_id", "team_id", "key_id", "model_id")
-    op.create_table(
-        "usage_days",
-        sa.Column("day", sa.Date(), nullable=False),
-        *(sa.Column(name, sa.Integer(), nullable=False) for name in place),
-        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in sums),
-        sa.PrimaryKeyConstraint("day", *place, name=op.f("pk_usage_days")),
-    )
+    for table, when in (("usage_days", "day"), ("usage_months", "month")):
+        op.create_table(
+            table,
+            sa.Column(when, sa.Date(), nullable=False),
+            *(sa.Column(name, sa.Integer(), nullable=False) for name in place),
+            *(sa.Column(name, sa.BigInteger(), nullable=False) for name in sums),
+            sa.PrimaryKeyConstraint(when, *place, name=op.f(f"pk_{table}")),
+        )
     _create_closed_months(sums)
     _create_contents()
     _create_legal_holds()
@@ -158,5 +159,7 @@ def _create_closed_months(sums: tuple[str, ...]) -> None:
 
 def downgrade() -> None:
     tables = ("closed_usage", "closed_months", "legal_holds", "audit_drops", "audit_contents")
-    for table in (*tables, "usage_days", "audit_checkpoints", "audit_events", "audit_names"):
+    for table in (*tables, "usage_months", "usage_days"):
+        op.drop_table(table)
+    for table in ("audit_checkpoints", "audit_events", "audit_names"):
         op.drop_table(table)
