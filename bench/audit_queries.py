@@ -25,7 +25,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from app import create_app
 from app.audit.calls import past_calls
-from app.audit.days import Span, month_of
+from app.audit.days import LATEST, Span, month_of
 from app.audit.partitions import MAKE, TABLE, following, name_of
 from app.audit.queries import EventFilter, TrailQueries
 from app.audit.recount import recount
@@ -254,6 +254,9 @@ def _ask(engine: Engine, rows: int, options: argparse.Namespace) -> list[Result]
         ),
         "usage by user and model, 20 days": lambda: len(
             queries.usage(["user", "model"], month.first, month.first + timedelta(days=19))
+        ),
+        "usage by user and model, this month so far": lambda: len(
+            queries.usage(["user", "model"], month.last + timedelta(days=1), LATEST)
         ),
         "usage by team, all there is": lambda: len(queries.usage(["team"])),
         "last 50 events of a user": lambda: events(EventFilter(user=somebody())),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,6 +38,7 @@ USAGE = """
     WHERE day BETWEEN %(first)s AND %(last)s
     GROUP BY {places}
 """
+KNOWN_DAYS = "SELECT min(day), max(day) FROM usage_days"
 # Whole months from their own sums, and the days before and after them.
 USAGE_OF_MONTHS = """
     SELECT {places}, {sums} FROM (
@@ -159,9 +161,8 @@ class TrailQueries:
 
         ``by``: of `DIMENSIONS`, none twice.
         """
-        query, asked = _usage_query(by, first or EARLIEST, last or LATEST)
         with snapshot(self._engine) as connection, connection.cursor() as cursor:
-            cursor.execute(query, asked)
+            cursor.execute(*_usage_query(by, *_widened(cursor, first, last)))
             rows = cursor.fetchall()
             labels = labels_of(cursor, _numbers(rows, by))
         return _in_order(by, rows, labels)
@@ -184,6 +185,16 @@ class TrailQueries:
             rows = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
             names = _names_in(cursor, rows)
         return [_record(row, names) for row in rows]
+
+
+def _widened(cursor: Any, first: date | None, last: date | None) -> tuple[date, date]:
+    """Leave out a bound that nothing is beyond: this month so far is the whole month's sums."""
+    cursor.execute(KNOWN_DAYS)
+    earliest, latest = cursor.fetchone()
+    if earliest is None:
+        return EARLIEST, LATEST
+    first, last = first or EARLIEST, last or LATEST
+    return first if first > earliest else EARLIEST, last if last < latest else LATEST
 
 
 def _usage_query(by: Sequence[str], first: date, last: date) -> tuple[str, dict[str, date]]:
@@ -221,19 +232,16 @@ def _numbers(rows: Sequence[tuple[Any, ...]], by: Sequence[str]) -> set[int]:
 
 
 def _in_order(
-    by: Sequence[str], rows: Sequence[tuple[Any, ...]], labels: Mapping[int, str]
+    by: Sequence[str], rows: list[tuple[Any, ...]], labels: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Name the rows and order them; names are compared once, and not for each of many rows."""
     by_name = sorted(labels, key=lambda number: (labels[number], number))
     ranks = {number: rank for rank, number in enumerate(by_name)}
-    nobody, width = len(ranks), len(by)
     names = [index for index, name in enumerate(by) if name != DAY]
 
-    def order(row: tuple[Any, ...]) -> list[Any]:
-        place = list(row[:width])
-        for index in names:
-            place[index] = ranks.get(place[index], nobody)
-        return place
+    def order(index: int, row: tuple[Any, ...]) -> Any:
+        # Nobody comes last; a day stands for itself.
+        return ranks.get(row[index], len(ranks)) if index in names else row[index]
 
     def record(row: tuple[Any, ...]) -> dict[str, Any]:
         found = dict(zip((*by, *SUMS), row, strict=True))
@@ -241,7 +249,10 @@ def _in_order(
             found[by[index]] = labels.get(row[index])
         return found
 
-    return [record(row) for row in sorted(rows, key=order)]
+    # The last sort counts most, and leaves those before it as they were.
+    for index in reversed(range(len(by))):
+        rows.sort(key=partial(order, index))
+    return [record(row) for row in rows]
 
 
 def _names_in(cursor: Any, rows: Sequence[Mapping[str, Any]]) -> dict[int, Name]:

@@ -94,7 +94,12 @@ class Replay:
     """One period; calls must come in the order of their time."""
 
     def __init__(
-        self, catalog: Catalog, prices: Catalog | None, budgets: Sequence[Budget], zone: ZoneInfo
+        self,
+        catalog: Catalog,
+        prices: Catalog | None,
+        budgets: Sequence[Budget],
+        zone: ZoneInfo,
+        many_lines: int = MANY_LINES,
     ) -> None:
         """``catalog`` has the groups of models that budgets may be of; without ``prices`` every
         call costs what it did."""
@@ -104,7 +109,7 @@ class Replay:
         self._finder = AccountFinder(zone)
         self._book = Book()
         self._ends: dict[LineKey, datetime] = {}
-        self._many = MANY_LINES
+        self._least = self._many = many_lines
         self._found = Replayed()
 
     def run(self, calls: Iterable[PastCall]) -> Replayed:
@@ -162,7 +167,7 @@ class Replay:
         """Drop the lines whose period is over: no later call comes to them."""
         for key in [key for key, end in self._ends.items() if end <= at]:
             del self._book.lines[key], self._ends[key]
-        self._many = max(MANY_LINES, 2 * len(self._ends))
+        self._many = max(self._least, 2 * len(self._ends))
 
     def _note(self, account: Account, call: PastCall) -> None:
         place = (account.budget.id, account.subject)

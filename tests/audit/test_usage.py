@@ -109,6 +109,8 @@ def test_usage_of_some_days_has_the_first_and_the_last(engine: Engine, store: Au
         (date(2026, 9, 15), date(2026, 9, 15), [15]),
         (None, date(2026, 8, 31), [1, 15, 31]),
         (date(2026, 10, 1), None, [1, 15, 31]),
+        (date(2026, 10, 1), date(2026, 12, 15), [1, 15, 31]),
+        (date(2026, 7, 9), date(2026, 8, 15), [1, 15]),
         (None, None, [1, 15, 31, 1, 15, 30, 1, 15, 31]),
     ],
 )
