@@ -1,4 +1,4 @@
-"""What tests of questions to the trail share."""
+"""What tests of the trail share: its Postgres, and its commands."""
 
 from __future__ import annotations
 

@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import orjson
 import pytest
-from click.testing import CliRunner
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from app.audit.anchor import ANCHOR, FOLDER, anchor_of, keep_anchor
 from app.audit.chain import AuditKey, Checkpoint
-from app.cli import cli
 from app.config.settings import Settings
-from app.embedded.network import free_port
-from tests.audit.trails import FORMER, PRESENT, append, changed
-from tests.servers import environment_of
-
-Run = Callable[..., CompletedProcess[str]]
+from tests.audit.conftest import Ask
+from tests.audit.trails import FORMER, append, changed
 
 
 @pytest.fixture
-def engine(clean_database: str) -> Iterator[Engine]:
-    engine = create_engine(clean_database)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def same_log() -> Iterator[None]:
-    """Leave the log as it was: a command makes it its own."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.fixture
-def solaris(settings: Settings, same_log: None) -> Run:
-    """Run a command in this process: ``solaris("audit", "verify", LOCALE="pt_BR")``."""
-    environment = environment_of(settings, free_port()) | {
-        "AUDIT_HMAC_KEY": PRESENT,
-        "AUDIT_HMAC_KEY_PREVIOUS": FORMER,
-        "LOCALE": "en",
-    }
-
-    def run(*arguments: str, **variables: str) -> CompletedProcess[str]:
-        result = CliRunner().invoke(cli, arguments, env=environment | variables)
-        return CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
-
-    return run
+def solaris(ask: Ask) -> Ask:
+    """Run a command that knows the former key, too."""
+    return partial(ask, AUDIT_HMAC_KEY_PREVIOUS=FORMER)
 
 
 @pytest.fixture
@@ -80,7 +46,7 @@ def cut(engine: Engine) -> None:
 
 
 def test_verify_of_a_good_trail_says_how_much_is_good(
-    solaris: Run, trail: list[Checkpoint]
+    solaris: Ask, trail: list[Checkpoint]
 ) -> None:
     done = solaris("audit", "verify")
 
@@ -95,7 +61,7 @@ def test_verify_of_a_good_trail_says_how_much_is_good(
     [("en", "row 7 (event {}): edited"), ("pt_BR", "linha 7 (evento {}): alterada")],
 )
 def test_verify_names_the_first_bad_row(
-    solaris: Run, engine: Engine, trail: list[Checkpoint], locale: str, said: str
+    solaris: Ask, engine: Engine, trail: list[Checkpoint], locale: str, said: str
 ) -> None:
     do(engine, "UPDATE audit_events SET status = 500 WHERE seq IN (7, 9)")
     with changed(engine) as cursor:
@@ -108,7 +74,7 @@ def test_verify_names_the_first_bad_row(
     assert said.format(event_id) in done.stderr
 
 
-def test_verify_as_json_is_one_array(solaris: Run, engine: Engine, trail: list[Checkpoint]) -> None:
+def test_verify_as_json_is_one_array(solaris: Ask, engine: Engine, trail: list[Checkpoint]) -> None:
     do(engine, "DELETE FROM audit_events WHERE seq = 3")
 
     done = solaris("audit", "verify", "--json")
@@ -118,7 +84,7 @@ def test_verify_as_json_is_one_array(solaris: Run, engine: Engine, trail: list[C
     assert (report["finding"]["problem"], report["finding"]["seq"]) == ("removed", 3)
 
 
-def test_verify_without_the_former_key_names_it(solaris: Run, trail: list[Checkpoint]) -> None:
+def test_verify_without_the_former_key_names_it(solaris: Ask, trail: list[Checkpoint]) -> None:
     done = solaris("audit", "verify", AUDIT_HMAC_KEY_PREVIOUS="")
 
     assert done.returncode == 1
@@ -126,7 +92,7 @@ def test_verify_without_the_former_key_names_it(solaris: Run, trail: list[Checkp
 
 
 def test_verify_finds_a_cut_tail_by_this_machines_anchor(
-    solaris: Run, engine: Engine, settings: Settings, trail: list[Checkpoint]
+    solaris: Ask, engine: Engine, settings: Settings, trail: list[Checkpoint]
 ) -> None:
     cut(engine)
 
@@ -141,7 +107,7 @@ def test_verify_finds_a_cut_tail_by_this_machines_anchor(
 
 
 def test_verify_finds_a_tail_that_was_cut_and_written_anew(
-    solaris: Run, engine: Engine, trail: list[Checkpoint]
+    solaris: Ask, engine: Engine, trail: list[Checkpoint]
 ) -> None:
     cut(engine)
     append(engine, 7)
@@ -153,7 +119,7 @@ def test_verify_finds_a_tail_that_was_cut_and_written_anew(
 
 
 def test_verify_takes_an_anchor_from_elsewhere(
-    solaris: Run, trail: list[Checkpoint], tmp_path: Path
+    solaris: Ask, trail: list[Checkpoint], tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept.json"
     kept.write_bytes(orjson.dumps(anchor_of(trail[1]) | {"hash": "00" * 32}))
@@ -168,7 +134,7 @@ def test_verify_takes_an_anchor_from_elsewhere(
     "content", [None, b"", b"[]", b'{"id": 1}', b'{"id": "1", "last_seq": 1, "hash": 2}']
 )
 def test_verify_with_an_anchor_that_is_none_is_refused(
-    solaris: Run, trail: list[Checkpoint], tmp_path: Path, content: bytes | None
+    solaris: Ask, trail: list[Checkpoint], tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "anchor"
     if content is not None:
@@ -180,7 +146,7 @@ def test_verify_with_an_anchor_that_is_none_is_refused(
     assert "is no anchor" in done.stderr
 
 
-def test_verify_since_a_day_begins_there(solaris: Run, engine: Engine) -> None:
+def test_verify_since_a_day_begins_there(solaris: Ask, engine: Engine) -> None:
     append(engine, 5)
     # Signed now, though of a later day: its machine's clock is ahead.
     ahead = datetime.now(UTC) + timedelta(days=3)
@@ -192,20 +158,20 @@ def test_verify_since_a_day_begins_there(solaris: Run, engine: Engine) -> None:
     assert (done.returncode, report["rows"], report["checkpoints"]) == (0, 4, 1)
 
 
-def test_verify_of_nothing_says_so(solaris: Run) -> None:
+def test_verify_of_nothing_says_so(solaris: Ask) -> None:
     done = solaris("audit", "verify")
 
     assert (done.returncode, done.stdout) == (0, "the trail is empty\n")
 
 
-def test_retain_with_nothing_old_says_so(solaris: Run, trail: list[Checkpoint]) -> None:
+def test_retain_with_nothing_old_says_so(solaris: Ask, trail: list[Checkpoint]) -> None:
     done = solaris("audit", "retain", "--json")
 
     assert (done.returncode, done.stdout) == (0, "[]\n")
     assert "nothing to drop" in done.stderr
 
 
-def test_retain_says_what_it_dropped(solaris: Run, engine: Engine, settings: Settings) -> None:
+def test_retain_says_what_it_dropped(solaris: Ask, engine: Engine, settings: Settings) -> None:
     long_ago = datetime(2020, 5, 5, tzinfo=UTC)
     append(engine, 5, long_ago)
     append(engine, 5)
@@ -223,7 +189,7 @@ def test_retain_says_what_it_dropped(solaris: Run, engine: Engine, settings: Set
 
 
 def test_retain_deletes_texts_that_are_older_than_they_may_be(
-    solaris: Run, engine: Engine, trail: list[Checkpoint]
+    solaris: Ask, engine: Engine, trail: list[Checkpoint]
 ) -> None:
     add = text("""
         INSERT INTO audit_contents (event_id, at, name_id, key_id, prompt, answer)
@@ -241,7 +207,7 @@ def test_retain_deletes_texts_that_are_older_than_they_may_be(
     assert left == 2
 
 
-def test_retain_of_a_trail_that_is_not_good_ends_with_1(solaris: Run, engine: Engine) -> None:
+def test_retain_of_a_trail_that_is_not_good_ends_with_1(solaris: Ask, engine: Engine) -> None:
     append(engine, 5, datetime(2020, 5, 5, tzinfo=UTC))
     do(engine, "DELETE FROM audit_events WHERE seq = 3")
 
