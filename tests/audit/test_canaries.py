@@ -19,26 +19,23 @@ from tests.servers import ProxyServer
 from tests.wire import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Api
 
 APIS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
-CANARIES = (
-    "529.982.247-25",
-    "sk-canary0123456789abcdefghij",
-    "conte-me um segredo canario",
-    "<!channel> canario",
-    "<script>canario</script>",
-    "\x1b[31mcanario",
-    "=HYPERLINK(canario)",
+CPF = "529.982.247-25"
+# A document, a key, a prompt, the markup of Slack and of pages, an escape code and a formula.
+CANARY = (
+    f"=HYPERLINK(canario) {CPF} sk-canary0123456789abcdefghij conte-me um segredo canario"
+    " <!channel> canario <script>canario</script> \x1b[31mcanario"
 )
 # Of a canary what would still tell it, in any of the forms that a log or a row may give it.
 MARKS = (b"529.982", b"canary0123", b"canario")
-QUOTING = {"error": {"message": " ".join(CANARIES), "type": "canario", "code": "canario"}}
+QUOTING = {"error": {"message": CANARY, "type": "canario", "code": "canario"}}
 UPSTREAMS: dict[str, Any] = {
     "well": wire.well(),
     "400": status(400, QUOTING),
     "401": status(401, QUOTING),
     "429": status(429, QUOTING),
     "500": status(500, QUOTING),
-    "html": raw(f"<html>{CANARIES[2]}</html>".encode(), "text/html"),
-    "cut": cut(f"data: {CANARIES[2]}".encode()),
+    "html": raw(f"<html>{CANARY}</html>".encode(), "text/html"),
+    "cut": cut(f"data: {CANARY}".encode()),
 }
 
 
@@ -49,23 +46,22 @@ def proxy(start_proxy: Callable[..., ProxyServer]) -> ProxyServer:
 
 def bodies(api: Api) -> Iterator[bytes]:
     """Return bodies that are right, and wrong in several ways, with a canary in each place."""
-    for canary in CANARIES:
-        asked = orjson.loads(api.asking("gpt-4o"))
-        told = orjson.loads(orjson.dumps(asked).replace(b"oi", b"CANARY"))
-        yield orjson.dumps(_with(told, canary))
-        yield orjson.dumps({**asked, "model": canary})
-        yield orjson.dumps({**asked, canary: canary, "temperature": canary})
-        yield orjson.dumps(_with(told, canary))[:-3]
-        yield orjson.dumps({**asked, "stream": canary})
+    asked = orjson.loads(api.asking("gpt-4o"))
+    yield orjson.dumps(_with_canary(asked))
+    yield orjson.dumps({**_with_canary(asked), "stream": True})
+    yield orjson.dumps({**asked, "model": CANARY})
+    yield orjson.dumps({**asked, CANARY: CANARY, "temperature": CANARY})
+    yield orjson.dumps(_with_canary(asked))[:-3]
+    yield orjson.dumps({**asked, "stream": CANARY})
 
 
-def _with(body: Any, canary: str) -> Any:
+def _with_canary(body: Any) -> Any:
     """Put the canary into every text of a body, but for its model's name."""
     if isinstance(body, dict):
-        return {name: it if name == "model" else _with(it, canary) for name, it in body.items()}
+        return {name: it if name == "model" else _with_canary(it) for name, it in body.items()}
     if isinstance(body, list):
-        return [_with(it, canary) for it in body]
-    return canary if isinstance(body, str) and body not in ("user", "text") else body
+        return [_with_canary(it) for it in body]
+    return CANARY if isinstance(body, str) and body not in ("user", "text") else body
 
 
 @pytest.mark.timeout(240)
@@ -98,17 +94,16 @@ def test_texts_of_people_reach_no_log_spool_table_or_error(
 
 
 def send(proxy: ProxyServer, path: str, body: bytes, key: str) -> bytes:
-    canary = CANARIES[0]
     headers = {
         "Authorization": f"Bearer {key}",
-        "X-Solaris-Conversation-Id": canary,
-        "X-Solaris-Message-Id": canary,
-        "User-Agent": f"{canary} canario",
+        "X-Solaris-Conversation-Id": CPF,
+        "X-Solaris-Message-Id": CPF,
+        "User-Agent": f"{CPF} canario",
         "X-Forwarded-For": "canario",
         "Connection": "close",
     }
     client = RawClient(proxy.port)
-    client.send(request_bytes("POST", f"{path}?canario={canary}", body, headers))
+    client.send(request_bytes("POST", f"{path}?canario={CPF}", body, headers))
     answer = client.read_to_end()
     client.leave()
     return answer
