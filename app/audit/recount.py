@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
-from app.audit.days import DAY, Span
+from app.audit.days import DAY, EARLIEST, LATEST, Span
 from app.audit.names import EVENT
 from app.audit.partitions import following
 from app.audit.queries import SUMS, Sums
@@ -24,7 +24,6 @@ from app.audit.usage import CALL_EVENTS, FIRST_ERROR_STATUS
 PLACE = ("day", "user_id", "team_id", "key_id", "model_id")
 BOUNDS = """
     SELECT (SELECT min(day) FROM usage_days), (SELECT max(day) FROM usage_days),
-      (SELECT min(month) FROM usage_months), (SELECT max(month) FROM usage_months),
       (SELECT min(at) FROM audit_events), (SELECT max(at) FROM audit_events)
 """
 DROPPED = "SELECT DISTINCT month FROM audit_drops"
@@ -153,7 +152,7 @@ def recount_in(cursor: Any, zone: ZoneInfo, first: date | None, last: date | Non
     dropped = span.days_in(month for (month,) in cursor.fetchall())
     requests, sums, difference = _compared(cursor, DAYS, _asked(span, dropped))
     if difference is None:
-        _, _, difference = _compared(cursor, MONTHS, _asked_of_months(span), form="%Y-%m")
+        _, _, difference = _compared(cursor, MONTHS, _months(first, last), form="%Y-%m")
     return Recount(span.first, span.last, requests, sums, len(dropped), difference)
 
 
@@ -170,8 +169,8 @@ def _compared(
 def _span(cursor: Any, zone: ZoneInfo, first: date | None, last: date | None) -> Span | None:
     """Return what is asked for, as far as there are sums or rows."""
     cursor.execute(BOUNDS)
-    *sums, first_row, last_row = cursor.fetchone()
-    days = [it for it in sums if it is not None]
+    first_sum, last_sum, first_row, last_row = cursor.fetchone()
+    days = [it for it in (first_sum, last_sum) if it is not None]
     days += [_day(it, zone) for it in (first_row, last_row) if it is not None]
     if not days:
         return None
@@ -196,10 +195,10 @@ def _asked(span: Span, dropped: set[date]) -> dict[str, Any]:
     }
 
 
-def _asked_of_months(span: Span) -> dict[str, date]:
+def _months(first: date | None, last: date | None) -> dict[str, date]:
     """Return the months that the days have any part of: their sums stand for longer than rows."""
-    last = following(span.last.replace(day=1)) - DAY
-    return {"month": span.first.replace(day=1), "month_end": last}
+    first, last = first or EARLIEST, last or LATEST
+    return {"month": first.replace(day=1), "month_end": following(last.replace(day=1)) - DAY}
 
 
 def _difference(cursor: Any, found: list[Any], form: str | None) -> Difference | None:
