@@ -11,7 +11,6 @@ from typing import Any
 
 from app.audit.event import AuditEvent
 from app.dialects.answer_text import AnswerText
-from app.dialects.base import Usage
 from app.services.access_service import Caller
 from app.services.fallback import Step
 from app.services.token_service import Hold
@@ -56,7 +55,6 @@ class CallTrail:
     path: list[Step] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
     model_used: str | None = None
-    usage: Usage | None = None
     is_from_cache: bool = False
     first_byte_ms: int | None = None
     # Where the texts are kept too.
@@ -96,7 +94,8 @@ class CallTrail:
             model=self.model,
             model_used=self.model_used,
             status=status,
-            usage=self.usage,
+            # What was posted, also of an answer that broke off.
+            usage=next((hold.usage for hold in reversed(self.holds) if hold.usage), None),
             cost_micro_usd=sum(hold.posted.cost_micro_usd for hold in self.holds),
             latency_ms=latency_ms,
             first_byte_ms=self.first_byte_ms,

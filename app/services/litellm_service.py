@@ -381,7 +381,7 @@ class LiteLLMService:
             self._succeeded(call, metadata, stream.usage)
             self._end_trail(call, HTTPStatus.OK)
             return
-        metadata["usage"] = call.trail.usage = stream.usage
+        metadata["usage"] = stream.usage
         if isinstance(stream.error, LiteLLMError):
             self._health.record_failure(metadata["model_used"], stream.error.cause)
         if stream.error is not None:
@@ -393,7 +393,7 @@ class LiteLLMService:
             self._end_trail(call, CLIENT_LEFT, "client_left")
 
     def _succeeded(self, call: Call, metadata: CompletionMetadata, usage: Usage | None) -> None:
-        metadata["usage"] = call.trail.usage = usage
+        metadata["usage"] = usage
         metadata["response_time_ms"] = self._elapsed_ms(call)
         # LiteLLM reports the full price of an answer that came from its cache.
         metadata["cost"] = 0 if metadata["cache_hit"] else self._cost(metadata["model_used"], usage)

@@ -83,8 +83,9 @@ class Hold:
     # What it has in Redis's windows; None without them.
     windows: Taken | None = None
     allowance: Allowance = field(default_factory=Allowance)
-    # What it was resolved to.
+    # What it was resolved to; usage is None where nobody counted.
     posted: Spend = NOTHING
+    usage: Usage | None = None
     is_estimated: bool = False
 
     @property
@@ -235,6 +236,7 @@ class TokenService:
 
     def settle(self, hold: Hold, usage: Usage, *, is_estimated: bool = False) -> None:
         """Post what a call took, soon; the answer need not wait for it."""
+        hold.usage = usage
         self._resolve(hold, Settle(hold.id, _spend(hold.model, usage), is_estimated))
 
     def settle_unknown(self, hold: Hold) -> None:

@@ -10,7 +10,7 @@ import pytest
 from app.config.settings import Settings
 from app.services.audit_service import UNAUTHENTICATED
 from tests.audit.trail import calls_on_record
-from tests.fakes.litellm import FakeLiteLLM, completion, openai_events, status, stream
+from tests.fakes.litellm import FakeLiteLLM, completion, cut, openai_events, status, stream
 from tests.ledger.served import BODY, CHAT, HELD_TOKENS, USAGE, Served, StartServed
 from tests.waiting import wait_until
 
@@ -73,6 +73,20 @@ def test_stream_is_on_record_when_it_has_ended(
     assert (event["kind"], event["status"], event["detail"]["stream"]) == ("request", 200, True)
     assert (event["input_tokens"], event["output_tokens"]) == (7, 4)
     assert 0 <= event["first_byte_ms"] <= event["latency_ms"]
+
+
+def test_stream_that_broke_off_is_on_record_with_what_was_charged(
+    served: Served, upstream: FakeLiteLLM, settings: Settings
+) -> None:
+    upstream.default = cut(*openai_events(["um", "dois", "três"], None)[:3])
+    served.budget("tokens", "month", 10_000)
+
+    served.ask(stream=True)
+
+    event = only(settings)
+    assert (event["detail"]["reason"], event["is_estimated"]) == ("upstream_error", True)
+    assert event["output_tokens"] == 3
+    assert event["input_tokens"] + 3 == served.settled("tokens", "month")
 
 
 def test_call_that_fell_back_is_on_record_with_its_path(
