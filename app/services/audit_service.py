@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +12,7 @@ import orjson
 
 from app.audit.content import ContentKeys
 from app.audit.event import AuditEvent, to_line
+from app.audit.intake import Intake
 from app.audit.shipper import Append, AuditShipper
 from app.audit.spool import Spool
 from app.dialects.base import Usage
@@ -28,17 +27,11 @@ from app.utils.json_logging import request_id_var
 
 logger = logging.getLogger("audit")
 
-# What may wait in memory for a disk that takes nothing; what is beyond it is counted and lost.
-MAX_WAITING = 10_000
-# How often a disk that took nothing is tried again.
-RETRY_S = 1.0
 CLOSE_PATIENCE_S = 5.0
 # Of requests without a key that is ours; whoever floods us does not fill the disk.
 MAX_UNAUTHENTICATED_A_SECOND = 10
 UNAUTHENTICATED = 401
 FIRST_ERROR_STATUS = 400
-
-
 # An event that brings the texts of a request, where they are kept.
 CONTENT = "content"
 
@@ -60,6 +53,7 @@ class AuditService:
         """``append`` puts events into Postgres; ``is_strict``: what cannot be put on record is not
         done; without ``contents`` no text is kept."""
         self._spool = spool
+        self._intake = Intake(spool, clock)
         self._shipper = shipper
         self._append = append
         self._is_open = False
@@ -67,12 +61,9 @@ class AuditService:
         self._sealing: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._is_strict = is_strict
-        self._waiting: deque[bytes] = deque()
-        self._tried_at_s = float("-inf")
         self._second = 0
         self._unauthenticated = 0
         self._left_out = 0
-        self.dropped = 0
 
     async def open(self) -> None:
         """Start to bring what is on disk into Postgres."""
@@ -103,7 +94,7 @@ class AuditService:
 
     def require_writable(self) -> None:
         """Raises: SpoolUnavailableError, in strict mode, while the disk takes nothing."""
-        if self._waiting and self._is_strict and not self._is_written():
+        if self._is_strict and not self._intake.is_open():
             raise SpoolUnavailableError()
 
     def end(self, trail: CallTrail, status: int, failure: SolarisError | None) -> None:
@@ -115,15 +106,7 @@ class AuditService:
 
     def record(self, event: AuditEvent) -> None:
         """Put an event on disk; where that takes nothing it waits, and is tried again."""
-        line = to_line(event)
-        if self._waiting and not self._is_written():
-            self._hold_back(line)
-            return
-        try:
-            self._spool.append(line)
-        except SpoolUnavailableError as error:
-            logger.critical("audit_spool_unwritable", extra={"errno": error.errno})
-            self._hold_back(line)
+        self._intake.take(to_line(event))
 
     def record_action(
         self,
@@ -248,27 +231,29 @@ class AuditService:
         self.record(event)
 
     def _keep_text(self, trail: CallTrail) -> None:
-        """Seal the texts of a call beside the loop, and record them in an event of their own: the
-        call's must not wait for it."""
-        task = asyncio.ensure_future(self._seal(trail))
+        """Record the texts of a call in an event of their own, sealed beside the loop: the call's
+        own must not wait for it."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # under WSGI, in a thread that may block
+            self.record(self._sealed(trail))
+            return
+        task = loop.create_task(self._record_text(trail))
         self._sealing.add(task)
         task.add_done_callback(self._sealing.discard)
 
-    async def _seal(self, trail: CallTrail) -> None:
-        event, contents = self._event(CONTENT, request_id=trail.request_id), self._contents
-        if contents is None:
-            return
-        prompt = await asyncio.to_thread(_json, trail.prompt)
-        sealed = await asyncio.to_thread(contents.seal, event.event_id, prompt, trail.answer.text)
-        caller = trail.caller
-        self.record(
-            replace(
-                event,
-                content=sealed,
-                user=caller.user_id if caller else None,
-                team=caller.team if caller else None,
-                key=caller.key_name if caller else None,
-            )
+    async def _record_text(self, trail: CallTrail) -> None:
+        self.record(await asyncio.to_thread(self._sealed, trail))
+
+    def _sealed(self, trail: CallTrail) -> AuditEvent:
+        event, caller = self._event(CONTENT, request_id=trail.request_id), trail.caller
+        if caller is not None:
+            event = replace(event, user=caller.user_id, team=caller.team, key=caller.key_name)
+        if self._contents is None:
+            return event
+        prompt = orjson.dumps(trail.prompt, default=str).decode()
+        return replace(
+            event, content=self._contents.seal(event.event_id, prompt, trail.answer.text)
         )
 
     def _is_room(self) -> bool:
@@ -277,29 +262,3 @@ class AuditService:
             self._second, self._unauthenticated = second, 0
         self._unauthenticated += 1
         return self._unauthenticated <= MAX_UNAUTHENTICATED_A_SECOND
-
-    def _is_written(self) -> bool:
-        """Write what waits, in its order; tell whether all of it is on disk."""
-        if self._clock.steady_s() - self._tried_at_s < RETRY_S:
-            return False
-        self._tried_at_s = self._clock.steady_s()
-        try:
-            while self._waiting:
-                self._spool.append(self._waiting[0])
-                self._waiting.popleft()
-        except SpoolUnavailableError:
-            return False
-        logger.critical("audit_spool_writable_again", extra={"dropped": self.dropped})
-        return True
-
-    def _hold_back(self, line: bytes) -> None:
-        if len(self._waiting) < MAX_WAITING:
-            self._waiting.append(line)
-            return
-        if not self.dropped:
-            logger.critical("audit_events_dropped", extra={"waiting": MAX_WAITING})
-        self.dropped += 1
-
-
-def _json(fields: Mapping[str, Any] | None) -> str:
-    return orjson.dumps(fields, default=str).decode()
