@@ -296,7 +296,9 @@ def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
     names = (
         "ENVIRONMENT",
         "DATABASE_URL",
+        "MIGRATION_DATABASE_URL",
         "REDIS_URL",
+        "TIMEZONE",
         "LITELLM_BASE_URL",
         "LITELLM_CONFIG",
         "LITELLM_MASTER_KEY",
@@ -304,6 +306,10 @@ def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
         "SECRET_KEY",
         "ADMIN_API_KEY",
         "WEBHOOK_SECRET",
+        "AUDIT_HMAC_KEY",
+        "AUDIT_HMAC_KEY_PREVIOUS",
+        "AUDIT_RETENTION_DAYS",
+        "AUDIT_CONTENT_DAYS",
         "SPOOL_DIR",
         "PORT",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -107,6 +108,22 @@ def test_run_prints_a_curl_line_that_streams_an_answer(start_run: StartRun) -> N
     )
     assert answer.stdout.count("data: ") > 2
     assert answer.stdout.rstrip().endswith("data: [DONE]")
+
+
+def test_command_in_another_terminal_signs_the_trail_with_the_same_key(
+    start_run: StartRun,
+) -> None:
+    start_run().wait_for("librechat.yaml")
+    left = shlex.quote(str(start_run.state_dir / "env"))
+    budget = "budgets set --scope user --subject ana --metric tokens --period day --limit 60"
+    commands = f"set -a; . {left}; set +a; {SOLARIS} {budget} && {SOLARIS} audit verify"
+
+    verified = subprocess.run(
+        ["bash", "-c", commands], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert verified.returncode == 0, verified.stderr
+    assert "a trilha confere" in verified.stdout
 
 
 def test_interrupt_ends_every_process(start_run: StartRun) -> None:
