@@ -50,7 +50,7 @@ from app.ledger.store import LedgerStore
 from app.utils.exceptions import DatabaseUnavailableError
 from tests.ledger.truth import NO_SUCH_HOLD, Said, Sums, Truth, said
 
-EXAMPLES, STEPS_EACH, STEPS_AT_LEAST = 220, 50, 10_000
+EXAMPLES, STEPS_EACH, STEPS_AT_LEAST = 280, 50, 10_000
 ZONE = ZoneInfo("America/Sao_Paulo")
 LIFETIME = timedelta(seconds=30)
 # Half an hour before a month ends there, so that jumps cross the ends of all periods.

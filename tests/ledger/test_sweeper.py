@@ -16,7 +16,7 @@ from app.ledger.book import Expire, HoldState, Operation, Outcome, Settle
 from app.ledger.rules import Budget, Payer
 from app.services.token_service import TokenService
 from app.utils.clock import SystemClock
-from app.utils.exceptions import DatabaseUnavailableError
+from app.utils.exceptions import DatabaseUnavailableError, OverloadedError
 from tests.fakes.ledger_store import MemoryLedgerStore
 from tests.ledger.served import BODY
 from tests.ledger.test_book import NOW, account, book_of, reserve
@@ -76,13 +76,14 @@ def test_hold_of_a_worker_that_is_gone_is_resolved(
 
 
 class StoreWithoutEnds(MemoryLedgerStore):
-    """Cannot be reached whenever a call is to be settled, until it is told otherwise."""
+    """Fails whenever a call is to be settled, until it is told otherwise."""
 
     takes_ends = False
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         if not self.takes_ends and any(isinstance(it, Settle) for it in operations):
-            raise DatabaseUnavailableError()
+            # Not as one that is away: that would be left alone for a second.
+            raise OverloadedError()
         return super().apply(operations)
 
 
