@@ -16,7 +16,7 @@ from tests.servers import run_solaris
 from tests.waiting import wait_until
 
 # Some 300 calls a second.
-PAUSE_S = 0.045
+PAUSE_S = 0.04
 # What is promised, and as much again for a busy machine.
 DRAINED_WITHIN_S = 10.0 + 10.0
 CALLS = """
