@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LITELLM_VENV := var/litellm-venv
 NODE_CLIENTS := tests/clients/node
+# Tests at once: most of a test is waiting, for a process to start or a limit to renew.
+JOBS ?= 3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # pip's hints about mirrors and its own version are noise to whoever starts the product.
@@ -27,7 +29,7 @@ run: $(VENV)/run.installed ## Start everything on this machine: Postgres, Valkey
 .PHONY: test
 test: $(VENV)/dev.installed $(LITELLM_VENV)/installed $(NODE_CLIENTS)/node_modules/installed ## Run every test, against real Postgres, Redis protocol and LiteLLM
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 .PHONY: lint

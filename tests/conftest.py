@@ -78,6 +78,11 @@ def database_url(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 def clean_database(database_url: str) -> Iterator[str]:
     yield database_url
+    empty(database_url)
+
+
+def empty(database_url: str) -> None:
+    """Take every row out of the tables."""
     engine = create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(

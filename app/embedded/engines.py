@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from app.embedded.network import free_port
+
 STOP_GRACE_S = 5.0
 VALKEY_PREFIX = "solaris-valkey-"
 
@@ -81,7 +83,9 @@ class EmbeddedValkey:
         _end_leftover(note)
         self._folder = _temporary_folder(VALKEY_PREFIX)
         note.write_text(str(self._folder))
-        self._server = ValkeyServer(data_dir=self._folder, persist=True)
+        # Its own search begins at the same port everywhere: of two that start at once both would
+        # find it free, and one would take the other's server for its own.
+        self._server = ValkeyServer(port=free_port(), data_dir=self._folder, persist=True)
         self._server.start()
 
     @property

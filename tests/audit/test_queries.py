@@ -66,7 +66,9 @@ def test_events_of_what_is_unknown_are_none(
     assert found(engine, **wanted) == []
 
 
-@pytest.mark.parametrize("request_id", [generate_request_id(), "chatcmpl-no-uuid"])
+@pytest.mark.parametrize(
+    "request_id", [generate_request_id(), "chatcmpl-no-uuid"], ids=["ours", "foreign"]
+)
 def test_request_has_its_whole_story(engine: Engine, store: AuditStore, request_id: str) -> None:
     own = event(1, event_id=request_id, request_id=request_id)
     told = event(2, event="litellm_request_end", request_id=request_id, user=None, private={})

@@ -17,7 +17,7 @@ from app.config.settings import (
     Settings,
 )
 from tests.catalogs import MODELS, write_catalog
-from tests.conftest import ADMIN_KEY, MASTER_KEY, SECRET_KEY, WEBHOOK_SECRET
+from tests.conftest import ADMIN_KEY, MASTER_KEY, SECRET_KEY, WEBHOOK_SECRET, empty
 from tests.fakes.litellm import FakeLiteLLM
 from tests.watched import WatchedProxy, serve_watched
 from tests.wire import well
@@ -31,8 +31,10 @@ SettingsFor = Callable[..., Settings]
 
 
 @pytest.fixture(scope="module")
-def small_settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> SettingsFor:
-    """Return settings with the small catalogue: ``small_settings(url, timeout_s=1.0)``."""
+def small_settings(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SettingsFor]:
+    """Give settings with the small catalogue: ``small_settings(url, timeout_s=1.0)``."""
     folder = tmp_path_factory.mktemp("watched")
     catalog = write_catalog(folder)
 
@@ -51,7 +53,8 @@ def small_settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) 
             security=SecuritySettings(SECRET_KEY, ADMIN_KEY, (WEBHOOK_SECRET,)),
         )
 
-    return make
+    yield make
+    empty(database_url)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -22,6 +23,8 @@ from tests.servers import ProxyServer, run_solaris
 from tests.waiting import wait_until
 
 ROOM, CALLS, ROUNDS = 10, 64, 3
+# On a machine so busy that Redis seems away, a round is no race.
+MOST_ROUNDS = 6
 # What was held is what was used, so that no room comes back within a round.
 USAGE = {"prompt_tokens": len(BODY), "completion_tokens": OUTPUT_TOKENS}
 CLIENTS = 8
@@ -79,6 +82,24 @@ class Crowd:
         if answer.status == 429:
             self.waits.add(answer.headers.get("Retry-After"))
 
+    def race(self, person: str) -> Counter[int] | None:
+        """Return what became of one person's calls at once; None if Redis seemed away."""
+        # It is back, and all is in one minute.
+        wait_until(lambda: self._times_away() == self.proxy.log.count('"redis_back"'), within_s=20)
+        wait_until(lambda: time.time() % 60 < 45, within_s=20)
+        times_away, before = self._times_away(), self.outcomes.copy()
+        asyncio.run(self._call_at_once(person))
+        return self.outcomes - before if self._times_away() == times_away else None
+
+    async def _call_at_once(self, person: str) -> None:
+        # Each call on a connection of its own: they spread over the workers.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            await asyncio.gather(*[self.call(session, person) for _ in range(CALLS)])
+
+    def _times_away(self) -> int:
+        return self.proxy.log.count('"redis_away"')
+
 
 @pytest.mark.parametrize(
     ("metric", "limit"), [("requests", ROOM), ("tokens", ROOM * HELD_TOKENS + HELD_TOKENS - 1)]
@@ -97,21 +118,14 @@ def test_minute_that_two_workers_race_for_lets_exactly_so_many_in(
     set_budget(proxy, metric, "minute", limit)
     crowd = Crowd(proxy, make_key(trusted=True))
 
-    async def race() -> None:
-        # Each call on a connection of its own: they spread over the workers.
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            for number in range(ROUNDS):
-                await asyncio.gather(*[crowd.call(session, f"p{number}") for _ in range(CALLS)])
-
-    # The budget binds every worker within two seconds; all rounds are in one minute.
+    # The budget binds every worker within two seconds.
     time.sleep(2.5)
-    wait_until(lambda: time.time() % 60 < 45, within_s=16)
-    asyncio.run(race())
+    rounds = (crowd.race(f"p{number}") for number in range(MOST_ROUNDS))
+    told = list(islice((it for it in rounds if it is not None), ROUNDS))
 
     assert len(proxy.workers) == 2
-    assert crowd.outcomes == {200: ROOM * ROUNDS, 429: (CALLS - ROOM) * ROUNDS}
-    assert len(upstream.calls) == ROOM * ROUNDS
+    assert told == [{200: ROOM, 429: CALLS - ROOM}] * ROUNDS
+    assert len(upstream.calls) == crowd.outcomes[200]
     assert all(0 < int(wait or 0) <= 60 for wait in crowd.waits)
 
 

@@ -26,6 +26,7 @@ def test_keys_made_differ() -> None:
 @pytest.mark.parametrize(
     "key",
     ["", "sk-", "sk-solaris-", KEY[:-1], KEY + "0", KEY.upper(), "sk-other-" + KEY[9:], KEY[11:]],
+    ids=["empty", "sk", "prefix", "short", "long", "capitals", "other_prefix", "no_prefix"],
 )
 def test_key_of_another_shape_is_refused(key: str) -> None:
     assert not is_well_formed(key)
