@@ -245,12 +245,14 @@ class Outbox:
         return was_on
 
     def enable(self, target: Target) -> bool:
-        """Switch a target on, and try at once what waits there; return whether it was off."""
+        """Switch a target on, and try at once what waits there, or where it cannot be sent; return
+        whether it was off."""
         now = self._clock.now()
         with self._cursor() as cursor:
             cursor.execute(ENABLE, (target.fingerprint,))
             was_off = bool(cursor.rowcount)
             cursor.execute(WAKE, (now, target.fingerprint, now))
+            self._move_stranded(cursor)
         return was_off
 
     def tend(self) -> list[str]:
