@@ -133,7 +133,7 @@ class MailReceiver:
         self._server.close()
         for connection in self._connections:
             if connection.transport is not None:
-                connection.transport.abort()
+                cast("asyncio.Transport", connection.transport).abort()
         # What is closed is closed by the loop, a turn later.
         await asyncio.sleep(0.01)
 

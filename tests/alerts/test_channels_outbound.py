@@ -73,6 +73,14 @@ def refusal_of(way: Outbound, url: str) -> TransportError:
     return caught.value
 
 
+async def peer(way: Outbound, port: int) -> str:
+    """Return the address that a mail server was found at."""
+    with await way.connect("mail.empresa.test", port) as connection:
+        greeting = await asyncio.get_running_loop().sock_recv(connection, 3)
+        assert greeting == b"220"
+        return str(connection.getpeername()[0])
+
+
 @pytest.fixture
 def receiver() -> Iterator[HttpReceiver]:
     with running_http() as receiver:
@@ -154,12 +162,8 @@ def test_mail_connection_goes_to_the_address_that_was_checked() -> None:
     names = Names([["127.0.0.1"], ["127.0.0.2"]])
     way = Outbound(FakeClock(), allow_private=True, resolve=names.resolve)
 
-    async def peer(port: int) -> str:
-        with await way.connect("mail.empresa.test", port) as connection:
-            return str(connection.getpeername()[0])
-
     with running_mail() as mail:
-        assert asyncio.run(peer(mail.port)) == "127.0.0.1"
+        assert asyncio.run(peer(way, mail.port)) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -183,8 +187,4 @@ def test_second_address_is_tried_where_the_first_does_not_answer() -> None:
         names = Names([["127.0.0.2", "127.0.0.1"]])
         way = Outbound(FakeClock(), allow_private=True, resolve=names.resolve)
 
-        async def peer() -> str:
-            with await way.connect("mail.empresa.test", mail.port) as connection:
-                return str(connection.getpeername()[0])
-
-        assert asyncio.run(peer()) == "127.0.0.1"
+        assert asyncio.run(peer(way, mail.port)) == "127.0.0.1"
