@@ -106,13 +106,13 @@ class Services:
     async def close(self) -> None:
         if self.shared_health is not None:
             await self.shared_health.close()
-        await self.alert_delivery.close()
         await self.access.close()
         await self.litellm.close()
         await self.people.close()
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
         await asyncio.to_thread(self.budgets.close)
+        await self.alert_delivery.close()
         await self.audit.close()
         if self.redis is not None:
             await self.redis.close()

@@ -25,7 +25,7 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 10.0, 900.0
 LONGEST_RETRY_AFTER_S = 3600.0
 # Between tries to record that a message was sent; together less than the claim lasts.
 RECORD_DELAYS_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
-CLOSE_PATIENCE_S = 5.0
+CLOSE_PATIENCE_S = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")

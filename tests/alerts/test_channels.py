@@ -108,7 +108,7 @@ def test_slack_gets_blocks_with_a_colour_and_a_link(
     ("changes", "colour"),
     [
         ({"severity": "info"}, "#2f6feb"),
-        ({"severity": "warning"}, "#d29922"),
+        ({"severity": "warning"}, "#9a6700"),
         ({"severity": "critical"}, "#cf222e"),
         ({"severity": "critical", "kind": "resolved"}, "#1a7f37"),
     ],

@@ -12,7 +12,7 @@ from app.alerting.outbox import Target
 # Well within a claim's lease: a message that is still being sent is nobody else's to send.
 SEND_TIMEOUT_S = 15.0
 
-COLOURS = {"info": "#2f6feb", "warning": "#d29922", "critical": "#cf222e"}
+COLOURS = {"info": "#2f6feb", "warning": "#9a6700", "critical": "#cf222e"}
 RESOLVED_COLOUR = "#1a7f37"
 
 
