@@ -18,11 +18,13 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
+from app.alerting.outbox import Outbox
 from app.audit.chain import AuditKeys
 from app.audit.content import ContentKeys, ContentStore
 from app.audit.shipper import AuditShipper
 from app.audit.spool import Spool
 from app.audit.store import AuditStore
+from app.config.alert_words import AlertWords
 from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
@@ -32,6 +34,9 @@ from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.access_service import AccessService
+from app.services.actions import RecordAction
+from app.services.alert_delivery import AlertDelivery
+from app.services.alerts.configured import configured_channels
 from app.services.audit_reader import AuditReader
 from app.services.audit_service import AuditService
 from app.services.budget_service import BudgetService
@@ -81,6 +86,8 @@ class Services:
     audit: AuditService
     audit_reader: AuditReader
     readiness: ReadinessService
+    alert_outbox: Outbox
+    alert_delivery: AlertDelivery
     # None without Redis.
     shared_health: SharedHealth | None
     redis: RedisLink | None
@@ -92,6 +99,7 @@ class Services:
         await self.people.open()
         await self.tokens.open()
         await self.litellm.open()
+        await self.alert_delivery.open()
         if self.shared_health is not None:
             await self.shared_health.open(self.health)
 
@@ -104,6 +112,7 @@ class Services:
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
         await asyncio.to_thread(self.budgets.close)
+        await self.alert_delivery.close()
         await self.audit.close()
         if self.redis is not None:
             await self.redis.close()
@@ -185,6 +194,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     )
     tokens_service.on_expired = audit_service.record_lost
     budget_service = BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record)
+    alert_outbox, alert_delivery = _alerts(settings, engine, clock, record)
     return Services(
         settings,
         catalog,
@@ -205,6 +215,8 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             clock,
         ),
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
+        alert_outbox,
+        alert_delivery,
         shared,
         redis,
     )
@@ -232,6 +244,16 @@ def _subjects(settings: Settings, clock: Clock) -> SubjectService:
     trail = AuditStore(engine, keys.current, ZoneInfo(settings.budgets.timezone))
     folder = settings.server.state_dir / "audit"
     return SubjectService(engine, trail, ContentKeys(keys), clock, folder)
+
+
+def _alerts(
+    settings: Settings, engine: Engine, clock: Clock, record: RecordAction
+) -> tuple[Outbox, AlertDelivery]:
+    words = AlertWords(settings.locale, ZoneInfo(settings.budgets.timezone))
+    key = settings.security.secret_key
+    channels = configured_channels(settings.alerts, words, clock, key)
+    outbox = Outbox(engine, [it.target for it in channels], clock)
+    return outbox, AlertDelivery(outbox, channels, clock, record)
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
@@ -262,4 +284,6 @@ tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
+alert_outbox = cast("Outbox", LocalProxy(lambda: _current().alert_outbox))
+alert_delivery = cast("AlertDelivery", LocalProxy(lambda: _current().alert_delivery))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from app import create_app
 from app.audit.grants import UnknownRoleError
+from app.cli.alerts import alerts
 from app.cli.audit import audit
 from app.cli.audit_queries import chargeback, list_events, recount, replay
 from app.cli.budgets import budgets
@@ -68,7 +69,7 @@ for question in (list_events, recount, chargeback, replay):
     audit.add_command(question)
 for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams):
     cli.add_command(command)
-for command in (usage, audit):
+for command in (usage, audit, alerts):
     cli.add_command(command)
 cli.add_command(subject)
 

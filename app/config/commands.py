@@ -114,6 +114,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "replay_models": "gasto por modelo, em micro-USD:",
         "replay_stops": "quem teria sido parado:",
         "replay_no_stops": "ninguém teria sido parado",
+        "no_channels": "nenhum canal configurado: os alertas vão só para o log; defina "
+        "SLACK_WEBHOOK_URL, ALERT_EMAIL ou ALERT_WEBHOOK_URL",
+        "channel_unknown": "não há canal com o nome {name}; os que há: {names}",
+        "channel_enabled": "canal {name} ligado; o que espera por ele sai agora",
+        "channel_was_enabled": "o canal {name} já estava ligado",
+        "channels_off": "desligados, não recebem alertas: {names}; "
+        "ligue com solaris alerts enable NOME",
         "yes": "sim",
         "no": "não",
     },
@@ -223,6 +230,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "replay_models": "spend by model, in micro-USD:",
         "replay_stops": "who would have been stopped:",
         "replay_no_stops": "nobody would have been stopped",
+        "no_channels": "no channel is configured: alerts only go into the log; set "
+        "SLACK_WEBHOOK_URL, ALERT_EMAIL or ALERT_WEBHOOK_URL",
+        "channel_unknown": "there is no channel of the name {name}; there are: {names}",
+        "channel_enabled": "channel {name} is on; what waits for it goes now",
+        "channel_was_enabled": "channel {name} was on",
+        "channels_off": "switched off, they get no alerts: {names}; "
+        "switch one on with solaris alerts enable NAME",
         "yes": "yes",
         "no": "no",
     },
@@ -379,6 +393,32 @@ EVENT_COLUMNS: dict[str, dict[str, str]] = {
         "cost": "cost",
         "request_id": "request",
     },
+}
+
+CHANNEL_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "name": "nome",
+        "place": "destino",
+        "enabled": "ligado",
+        "disabled_at": "desligado em",
+        "reason": "motivo",
+        "waiting": "à espera",
+        "last_sent_at": "último envio",
+    },
+    "en": {
+        "name": "name",
+        "place": "goes to",
+        "enabled": "on",
+        "disabled_at": "off since",
+        "reason": "reason",
+        "waiting": "waiting",
+        "last_sent_at": "last sent",
+    },
+}
+
+ALERT_TEST_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {"name": "nome", "place": "destino", "ok": "chegou", "error": "motivo"},
+    "en": {"name": "name", "place": "goes to", "ok": "arrived", "error": "reason"},
 }
 
 REPLAY_COLUMNS: dict[str, dict[str, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -9,8 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from app.config.addresses import literal_address, may_send_to
 from app.config.problems import Problem
 
+# Not every address that may exist; none that could be more than an address.
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -97,6 +101,48 @@ class Environment:
             return default
         return value
 
+    def outside_urls(self, name: str, *, allow_private: bool) -> tuple[str, ...]:
+        """Secret URLs, separated by commas, of places that we send to."""
+        schemes = ("https://", "http://") if allow_private else ("https://",)
+        urls = tuple(it.strip() for it in (self.secret(name) or "").split(",") if it.strip())
+        for url in urls:
+            is_inside = self._is_inside(name, url, allow_private=allow_private)
+            if not is_inside and not self._is_url(url, schemes):
+                self._problem(name, "not_a_url", schemes=", ".join(schemes))
+        return urls
+
+    def mail_server(self, name: str, *, allow_private: bool) -> str | None:
+        """A secret smtp:// or smtps:// URL."""
+        url, schemes = self.secret(name), ("smtp://", "smtps://")
+        if url and not self._is_url(url, schemes):
+            self._problem(name, "not_a_url", schemes=", ".join(schemes))
+        elif url:
+            self._is_inside(name, url, allow_private=allow_private)
+        return url
+
+    def mail_addresses(self, name: str) -> tuple[str, ...]:
+        """E-mail addresses, separated by commas."""
+        addresses = tuple(it.strip() for it in self._raw(name).split(",") if it.strip())
+        if not all(map(_MAIL_ADDRESS.fullmatch, addresses)):
+            self._problem(name, "not_mail_addresses")
+        return addresses
+
+    def require_with(self, name: str, *, present: object, other: str) -> None:
+        """Say that ``name`` is needed since ``other`` is set, unless it is ``present``."""
+        if not present:
+            self._problem(name, "needed_with", other=other)
+
+    def _is_inside(self, name: str, url: str, *, allow_private: bool) -> bool:
+        """Tell, and complain, whether ``url`` writes out an address that is not to be sent to."""
+        try:
+            address = literal_address(urlsplit(url).hostname or "")
+        except ValueError:
+            return False
+        if address is None or may_send_to(address, allow_private=allow_private):
+            return False
+        self._problem(name, "private_address")
+        return True
+
     def secret(self, name: str) -> str | None:
         """NAME, or the content of the file that NAME_FILE points at; never both."""
         direct, path = self._raw(name), self._raw(f"{name}_FILE")
@@ -142,7 +188,7 @@ class Environment:
         try:
             parts = urlsplit(value)
             # Reading the port checks it. Databases' URLs have forms that need neither.
-            has_place = parts.scheme not in ("http", "https") or (
+            has_place = parts.scheme not in ("http", "https", "smtp", "smtps") or (
                 parts.hostname and parts.port != 0
             )
             return value.startswith(schemes) and bool(has_place)

@@ -23,6 +23,10 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "not_a_url": "deve ser uma URL que comece com {schemes}",
         "not_networks": "deve ter endereços IP ou redes (como 10.0.0.0/8) separados por vírgulas, "
         "ou *",
+        "private_address": "aponta para um endereço interno; para permitir isso, defina "
+        "ALERT_ALLOW_PRIVATE=true",
+        "not_mail_addresses": "deve ter endereços de e-mail separados por vírgulas",
+        "needed_with": "precisa ser definida junto com {other}",
         "set_twice": "está definida junto com {other}; deixe só uma das duas",
         "unreadable_file": "aponta para um arquivo que não pode ser lido",
         "public_file": "aponta para um arquivo que todos podem ler; mude com chmod 0400",
@@ -56,6 +60,9 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "not_a_url": "must be a URL that starts with {schemes}",
         "not_networks": "must be IP addresses or networks (such as 10.0.0.0/8), separated by "
         "commas, or *",
+        "private_address": "points inside; to allow that, set ALERT_ALLOW_PRIVATE=true",
+        "not_mail_addresses": "must be e-mail addresses, separated by commas",
+        "needed_with": "must be set together with {other}",
         "set_twice": "is set together with {other}; keep one of them",
         "unreadable_file": "points at a file that cannot be read",
         "public_file": "points at a file that everyone may read; chmod it to 0400",

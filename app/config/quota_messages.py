@@ -6,9 +6,10 @@ Figures are written only where the budget is the caller's own.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING
 from typing import TypedDict
 
+from app.config.figures import MONTHS, amount, with_unit
 from app.config.messages import MAX_MESSAGE_LENGTH
 
 _WHOSE = {
@@ -82,17 +83,6 @@ _NEVER = {
     "shorter answer, or talk to your administrator.",
 }
 
-_UNITS = {
-    "pt_BR": {"tokens": ("token", "tokens"), "requests": ("pedido", "pedidos")},
-    "en": {"tokens": ("token", "tokens"), "requests": ("request", "requests")},
-}
-_MONEY = {"pt_BR": "US$ {}", "en": "US${}"}
-# Not by strftime, whose months follow the machine's own language.
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_CENT_MICRO_USD = 10_000
-# Below this, cents would hide what there is.
-_SMALL_MICRO_USD = 10 * _CENT_MICRO_USD
-
 
 class Shortage(TypedDict):
     """A budget without room for a call; amounts in its metric, both moments in the local time."""
@@ -128,44 +118,23 @@ def _period(locale: str, shortage: Shortage) -> str:
     own = _SHORT if shortage["left"] > 0 else _SPENT
     return (own if shortage["is_own"] else _SHARED)[locale].format(
         whose=whose,
-        limit=_with_unit(locale, metric, shortage["limit"]),
+        limit=with_unit(locale, metric, shortage["limit"]),
         # What is left is never said to be more than it is, nor what is needed less.
-        left=_amount(locale, metric, shortage["left"]),
-        needed=_amount(locale, metric, shortage["needed"], ROUND_CEILING),
+        left=amount(locale, metric, shortage["left"]),
+        needed=amount(locale, metric, shortage["needed"], ROUND_CEILING),
         moment=_moment(locale, shortage["now"], shortage["renews_at"]),
     )
 
 
 def _minute(locale: str, shortage: Shortage) -> str:
     metric = shortage["metric"]
-    own = _with_unit(locale, metric, shortage["limit"])
+    own = with_unit(locale, metric, shortage["limit"])
     whose = _LIMITS[locale][shortage["scope"]].format(
         what=own if shortage["is_own"] else _LIMITED[locale][metric],
         subject=shortage["subject"],
     )
     texts = _NEVER if shortage["needed"] > shortage["limit"] else _WAIT
     return texts[locale].format(whose=whose, seconds=shortage["seconds"])
-
-
-def _with_unit(locale: str, metric: str, value: int) -> str:
-    amount = _amount(locale, metric, value)
-    if metric == "cost":
-        return amount
-    one, many = _UNITS[locale][metric]
-    return f"{amount} {one if value == 1 else many}"
-
-
-def _amount(locale: str, metric: str, value: int, rounding: str = ROUND_FLOOR) -> str:
-    if metric != "cost":
-        return _grouped(locale, f"{value:,}")
-    dollars = Decimal(value) / 1_000_000
-    places = 2 if value >= _SMALL_MICRO_USD or value % _CENT_MICRO_USD == 0 else 4
-    rounded = dollars.quantize(Decimal(1).scaleb(-places), rounding)
-    return _MONEY[locale].format(_grouped(locale, f"{rounded:,}"))
-
-
-def _grouped(locale: str, digits: str) -> str:
-    return digits.translate(str.maketrans(",.", ".,")) if locale == "pt_BR" else digits
 
 
 def _moment(locale: str, now: datetime, at: datetime) -> str:
@@ -179,5 +148,5 @@ def _moment(locale: str, now: datetime, at: datetime) -> str:
     is_this_year = at.year == now.year
     if is_portuguese:
         return f"em {at:%d/%m}{'' if is_this_year else f'/{at.year}'} {time}"
-    day = f"{at.day} {_MONTHS[at.month - 1]}"
+    day = f"{at.day} {MONTHS[at.month - 1]}"
     return f"on {day if is_this_year else f'{day} {at.year}'} {time}"

@@ -112,6 +112,24 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Where alerts go; without any target, into the log."""
+
+    # Of these any may carry a secret.
+    slack_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook_secret: str = field(default="", repr=False)
+    emails: tuple[str, ...] = ()
+    smtp_url: str | None = field(default=None, repr=False)
+    # Who writes the e-mails; the first of those who read them, unless it is said.
+    sender: str = ""
+    # What messages link to.
+    dashboard_url: str = ""
+    # Whether targets may be inside: loopback, and private networks.
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `create_app` needs to know; immutable, and safe to print."""
 
@@ -125,6 +143,7 @@ class Settings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     budgets: BudgetSettings = field(default_factory=BudgetSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
     @property
     def is_production(self) -> bool:
@@ -154,6 +173,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         security=security,
         budgets=_budgets(env),
         audit=_audit(env, fallback="" if is_production else security.secret_key),
+        alerts=_alerts(env),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -254,6 +274,28 @@ def _audit(env: Environment, fallback: str) -> AuditSettings:
     )
 
 
+def _alerts(env: Environment) -> AlertSettings:
+    allow_private = env.flag("ALERT_ALLOW_PRIVATE", default=False)
+    emails, senders = env.mail_addresses("ALERT_EMAIL"), env.mail_addresses("ALERT_FROM")
+    smtp_url = env.mail_server("SMTP_URL", allow_private=allow_private)
+    webhook_urls = env.outside_urls("ALERT_WEBHOOK_URL", allow_private=allow_private)
+    webhook_secret = env.secret("ALERT_WEBHOOK_SECRET") or ""
+    if emails:
+        env.require_with("SMTP_URL", present=smtp_url, other="ALERT_EMAIL")
+    if webhook_urls:
+        env.require_with("ALERT_WEBHOOK_SECRET", present=webhook_secret, other="ALERT_WEBHOOK_URL")
+    return AlertSettings(
+        slack_urls=env.outside_urls("SLACK_WEBHOOK_URL", allow_private=allow_private),
+        webhook_urls=webhook_urls,
+        webhook_secret=webhook_secret,
+        emails=emails,
+        smtp_url=smtp_url,
+        sender=next(iter((*senders, *emails)), ""),
+        dashboard_url=env.url("DASHBOARD_URL", "", schemes=("http://", "https://")),
+        allow_private=allow_private,
+    )
+
+
 def _unsafe(settings: Settings) -> list[Problem]:
     """Say what production refuses: secrets that are missing, short or publicly known."""
     required = {
@@ -267,6 +309,7 @@ def _unsafe(settings: Settings) -> list[Problem]:
         "WEBHOOK_SECRET_PREVIOUS": next(iter(settings.security.webhook_secrets[1:]), None),
         "OPENWEBUI_JWT_SECRET": settings.security.openwebui_jwt_secret,
         "AUDIT_HMAC_KEY_PREVIOUS": next(iter(settings.audit.hmac_keys[1:]), None),
+        "ALERT_WEBHOOK_SECRET": settings.alerts.webhook_secret,
     }
     checked = required | {name: value for name, value in optional.items() if value}
     problems = [

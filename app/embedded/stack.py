@@ -312,6 +312,14 @@ def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
         "AUDIT_CONTENT_DAYS",
         "SPOOL_DIR",
         "PORT",
+        "SLACK_WEBHOOK_URL",
+        "ALERT_EMAIL",
+        "ALERT_FROM",
+        "SMTP_URL",
+        "ALERT_WEBHOOK_URL",
+        "ALERT_WEBHOOK_SECRET",
+        "ALERT_ALLOW_PRIVATE",
+        "DASHBOARD_URL",
     )
     return {name: env[name] for name in names if env.get(name)}
 

@@ -1,5 +1,6 @@
 """The tables. Rows only: no rule lives here."""
 
+from app.models.alert_outbox import AlertChannelRow, AlertDeliveryRow, AlertMessageRow
 from app.models.audit import (
     AuditCheckpointRow,
     AuditContentRow,
@@ -18,6 +19,9 @@ from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
 from app.models.people import Team, User
 
 __all__ = [
+    "AlertChannelRow",
+    "AlertDeliveryRow",
+    "AlertMessageRow",
     "ApiKey",
     "AuditCheckpointRow",
     "AuditContentRow",

@@ -28,6 +28,7 @@ EVERYTHING = {
     "LANGFUSE_SECRET_KEY": "sk",
     "LANGFUSE_HOST": "http://127.0.0.1:9",
     "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack",
+    "LITELLM_SLACK_ALERTS": "true",
 }
 
 

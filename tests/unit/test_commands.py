@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.config.commands import (
+    ALERT_TEST_COLUMNS,
     BUDGET_COLUMNS,
+    CHANNEL_COLUMNS,
     EVENT_COLUMNS,
     KEY_COLUMNS,
     OPERATION_COLUMNS,
@@ -40,6 +42,8 @@ def constants_of(*paths: str) -> set[str]:
     [
         TEXTS,
         KEY_COLUMNS,
+        ALERT_TEST_COLUMNS,
+        CHANNEL_COLUMNS,
         BUDGET_COLUMNS,
         PERSON_COLUMNS,
         TEAM_COLUMNS,

@@ -20,10 +20,13 @@ READERS = {
     "timezone",
     "networks",
     "url",
+    "outside_urls",
+    "mail_server",
+    "mail_addresses",
     "secret_url",
     "secret",
 }
-SECRET_READERS = {"secret_url", "secret"}
+SECRET_READERS = {"secret_url", "secret", "outside_urls", "mail_server"}
 
 
 def calls_of(readers: set[str]) -> list[ast.Call]:

@@ -1,0 +1,1 @@
+"""What administrators are told: when, and how it is kept until it has been said."""

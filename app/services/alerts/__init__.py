@@ -1,0 +1,1 @@
+"""How a message to the administrators leaves: one module for each kind of channel."""
