@@ -27,6 +27,8 @@ from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
 from app.config.settings import PROJECT_ROOT, Settings
+from app.events.shipper import EventShipper
+from app.events.store import EventStore
 from app.ledger.lease import LeaseBook
 from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
@@ -36,6 +38,8 @@ from app.services.audit_reader import AuditReader
 from app.services.audit_service import AuditService
 from app.services.budget_service import BudgetService
 from app.services.call_slots import CallSlots
+from app.services.event_effects import EventEffects
+from app.services.event_service import EventService
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
@@ -80,6 +84,7 @@ class Services:
     litellm: LiteLLMService
     audit: AuditService
     audit_reader: AuditReader
+    events: EventService
     readiness: ReadinessService
     # None without Redis.
     shared_health: SharedHealth | None
@@ -88,6 +93,7 @@ class Services:
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
         await self.audit.open()
+        await self.events.open()
         await self.access.open()
         await self.people.open()
         await self.tokens.open()
@@ -104,6 +110,7 @@ class Services:
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
         await asyncio.to_thread(self.budgets.close)
+        await self.events.close()
         await self.audit.close()
         if self.redis is not None:
             await self.redis.close()
@@ -204,6 +211,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             ZoneInfo(settings.budgets.timezone),
             clock,
         ),
+        _events(settings, engine, catalog, audit_service, clock),
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         shared,
         redis,
@@ -223,6 +231,23 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
         clock,
         is_strict=settings.budgets.mode == "strict",
         contents=contents.keys if contents else None,
+    )
+
+
+def _events(
+    settings: Settings, engine: Engine, catalog: Catalog, audit: AuditService, clock: Clock
+) -> EventService:
+    folder = settings.server.state_dir / "events"
+    spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
+    effects = EventEffects(audit, catalog.__contains__)
+    days = settings.events.retention_days
+    return EventService(
+        spool,
+        EventShipper(spool, folder, EventStore(engine), effects.apply, clock, days),
+        audit,
+        settings.security.webhook_secrets,
+        clock,
+        takes_unsigned=not settings.is_production,
     )
 
 
@@ -261,5 +286,6 @@ subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))
+events = cast("EventService", LocalProxy(lambda: _current().events))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

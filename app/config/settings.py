@@ -112,6 +112,12 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSettings:
+    # What LiteLLM said of calls; as long as an event is kept, its repetition is recognised.
+    retention_days: int = 40
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `create_app` needs to know; immutable, and safe to print."""
 
@@ -125,6 +131,7 @@ class Settings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     budgets: BudgetSettings = field(default_factory=BudgetSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    events: EventSettings = field(default_factory=EventSettings)
 
     @property
     def is_production(self) -> bool:
@@ -154,6 +161,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         security=security,
         budgets=_budgets(env),
         audit=_audit(env, fallback="" if is_production else security.secret_key),
+        events=_events(env),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -252,6 +260,11 @@ def _audit(env: Environment, fallback: str) -> AuditSettings:
         ),
         spool_max_bytes=spool_mb * 2**20,
     )
+
+
+def _events(env: Environment) -> EventSettings:
+    days = EventSettings().retention_days
+    return EventSettings(env.integer("LITELLM_EVENT_DAYS", days, low=8, high=3650))
 
 
 def _unsafe(settings: Settings) -> list[Problem]:
