@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
@@ -59,6 +60,7 @@ from app.services.subject_service import SubjectService, owner_engine
 from app.services.token_service import TokenService
 from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
+from app.utils.pseudonyms import stand_in
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -256,7 +258,8 @@ def _subjects(settings: Settings, clock: Clock) -> SubjectService:
     keys = AuditKeys(settings.audit.hmac_keys)
     trail = AuditStore(engine, keys.current, ZoneInfo(settings.budgets.timezone))
     folder = settings.server.state_dir / "audit"
-    return SubjectService(engine, trail, ContentKeys(keys), clock, folder)
+    alias = partial(stand_in, settings.security.secret_key)
+    return SubjectService(engine, trail, ContentKeys(keys), clock, folder, alias)
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
