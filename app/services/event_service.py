@@ -17,7 +17,7 @@ from app.audit.spool import Spool
 from app.events.delivery import elements_of
 from app.events.event import to_line
 from app.events.group_writer import GroupWriter
-from app.events.normalise import Batch, normalise
+from app.events.normalise import Batch, Rejection, normalise
 from app.events.shipper import EventShipper
 from app.services.audit_service import AuditService
 from app.utils.clock import Clock
@@ -118,8 +118,7 @@ class EventService:
         if lines:
             await self._writer.write(lines)
         elif not batch.unknown:
-            first = batch.rejected[0]
-            raise InvalidRequestError(first.problem, param=first.field)
+            raise _complaint(batch.rejected)
         return _receipt(batch)
 
     async def _verdict_on(self, delivery: Delivery) -> Verdict:
@@ -155,6 +154,15 @@ class EventService:
             if name not in self.unknown_kinds:
                 logger.warning("event_of_unknown_kind", extra={"kind": name})
             self.unknown_kinds[name] += 1
+
+
+def _complaint(rejected: Sequence[Rejection]) -> InvalidRequestError:
+    """Return what is wrong with the first of several, or with the only one."""
+    first = rejected[0]
+    place = first.field
+    if len(rejected) > 1:
+        place = f"[{first.index}].{place}" if place else f"[{first.index}]"
+    return InvalidRequestError(first.problem, param=place)
 
 
 def _receipt(batch: Batch) -> Receipt:

@@ -22,7 +22,7 @@ EFFECTS = {
 }
 
 
-def rows(url: str, count: int = 0, within_s: float = 10.0) -> list[dict[str, Any]]:
+def rows(url: str, count: int = 0, within_s: float = 20.0) -> list[dict[str, Any]]:
     """Return the stored events, when there are at least so many and all of them are processed."""
     found: list[dict[str, Any]] = []
 
@@ -42,19 +42,13 @@ def effects(url: str, count: int = 1) -> list[dict[str, Any]]:
         found[:] = [it for it in recorded(url, 0) if it["kind"] in EFFECTS]
         return len(found) >= count
 
-    wait_until(are_there)
+    wait_until(are_there, 20)
     return found
 
 
 def waiting_bytes(state_dir: Path, name: str = "events") -> int:
     """Return what is on disk and not in Postgres."""
     return sum(path.stat().st_size for path in (state_dir / name).glob("*.events"))
-
-
-def wait_for_disk(state_dir: Path) -> None:
-    """Wait until all that was accepted is in Postgres, and what followed from it, too."""
-    for name in ("events", "audit"):
-        wait_until(lambda name=name: waiting_bytes(state_dir, name) == 0)  # type: ignore[misc]
 
 
 def run(url: str, statement: str, **values: Any) -> None:

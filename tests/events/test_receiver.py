@@ -233,6 +233,17 @@ def test_single_event_that_is_none_is_400_and_names_the_field(client: AsgiClient
     assert "data.usage.prompt_tokens" in error["message"]
 
 
+def test_delivery_in_which_nothing_is_an_event_is_400_and_names_the_first(
+    client: AsgiClient,
+) -> None:
+    body = encoded([event("request_end", cost="much"), 7])
+
+    reply = post(client, body, signed(body))
+
+    error = said(reply)["error"]
+    assert (reply.status, error["param"]) == (400, "[0].data.cost")
+
+
 # --- who is believed -----------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ StartProxy = Callable[..., ProxyServer]
 __all__ = ["disk"]
 
 SENDERS = 20
+TEN_MB = 10 * 1024 * 1024
 # What the design promises of acknowledgements, and more for a machine that is busy.
 PROMISED_S, SLACK_S = 0.05, 0.2
 # A statement waits for ten seconds, a connection for three.
@@ -88,6 +89,14 @@ def test_hundred_repetitions_at_once_have_one_row_and_one_effect(
     proxy.stop()
     kinds = sorted(it["kind"] for it in effects(settings.database.url, 2))
     assert kinds == ["litellm_request_error", "litellm_request_start"]
+
+
+def test_ten_megabytes_are_read_to_their_end_and_refused(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(workers=1)
+
+    answers = post_at_once(proxy, [bytes(TEN_MB)] * 3)
+
+    assert [(it.status, it.code) for it in answers] == [(413, "request_too_large")] * 3
 
 
 def test_killed_workers_lose_nothing_that_was_answered_and_repeat_nothing(
