@@ -63,6 +63,10 @@ bench-audit: $(VENV)/dev.installed ## Measure how fast the audit trail is verifi
 bench-audit-queries: $(VENV)/dev.installed ## Measure how fast the audit trail answers, at two and at four million rows
 	@$(BIN)/python -m bench.audit_queries $(ARGS)
 
+.PHONY: bench-webhooks
+bench-webhooks: $(VENV)/dev.installed ## Measure how soon LiteLLM's events are acknowledged, with Postgres there and stopped
+	@$(BIN)/python -m bench.webhooks $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what the other targets made, data included
 	@$(not_running) || { echo "Está rodando; encerre antes com Ctrl-C. / It is running; stop it first." >&2; exit 1; }

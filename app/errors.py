@@ -64,7 +64,8 @@ class ErrorHandlers:
 
     def http_error(self, error: HTTPException) -> Response:
         if isinstance(error, RequestEntityTooLarge):
-            limit_bytes = self._services.settings.server.max_body_bytes
+            limit_bytes = request.max_content_length
+            limit_bytes = limit_bytes or self._services.settings.server.max_body_bytes
             return self.solaris_error(RequestTooLargeError(limit_bytes))
         status = error.code or 500
         response = self._plain(_HTTP_CODES.get(status, "http_error"), status)

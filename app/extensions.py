@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,8 @@ from app.config.catalog import Catalog, load_catalog
 from app.config.messages import detail_for, message_for
 from app.config.quota_messages import Shortage, quota_message
 from app.config.settings import PROJECT_ROOT, Settings
+from app.events.shipper import EventShipper
+from app.events.store import EventStore
 from app.ledger.lease import LeaseBook
 from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
@@ -41,6 +44,8 @@ from app.services.audit_reader import AuditReader
 from app.services.audit_service import AuditService
 from app.services.budget_service import BudgetService
 from app.services.call_slots import CallSlots
+from app.services.event_effects import EventEffects
+from app.services.event_service import EventService
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
@@ -60,6 +65,7 @@ from app.services.subject_service import SubjectService, owner_engine
 from app.services.token_service import TokenService
 from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
+from app.utils.pseudonyms import stand_in
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -85,6 +91,7 @@ class Services:
     litellm: LiteLLMService
     audit: AuditService
     audit_reader: AuditReader
+    events: EventService
     readiness: ReadinessService
     alert_outbox: Outbox
     alert_delivery: AlertDelivery
@@ -95,6 +102,7 @@ class Services:
     async def open(self) -> None:
         """Start what runs beside requests; called on the loop when a worker starts."""
         await self.audit.open()
+        await self.events.open()
         await self.access.open()
         await self.people.open()
         await self.tokens.open()
@@ -113,6 +121,7 @@ class Services:
         await self.tokens.close()
         await asyncio.to_thread(self.budgets.close)
         await self.alert_delivery.close()
+        await self.events.close()
         await self.audit.close()
         if self.redis is not None:
             await self.redis.close()
@@ -214,6 +223,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             ZoneInfo(settings.budgets.timezone),
             clock,
         ),
+        _events(settings, engine, catalog, audit_service, clock),
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         alert_outbox,
         alert_delivery,
@@ -238,12 +248,30 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
     )
 
 
+def _events(
+    settings: Settings, engine: Engine, catalog: Catalog, audit: AuditService, clock: Clock
+) -> EventService:
+    folder = settings.server.state_dir / "events"
+    spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
+    effects = EventEffects(audit, catalog.__contains__)
+    days = settings.events.retention_days
+    return EventService(
+        spool,
+        EventShipper(spool, folder, EventStore(engine), effects.apply, clock, days),
+        audit,
+        settings.security.webhook_secrets,
+        clock,
+        takes_unsigned=not settings.is_production,
+    )
+
+
 def _subjects(settings: Settings, clock: Clock) -> SubjectService:
     engine = owner_engine(settings.database.migration_url)
     keys = AuditKeys(settings.audit.hmac_keys)
     trail = AuditStore(engine, keys.current, ZoneInfo(settings.budgets.timezone))
     folder = settings.server.state_dir / "audit"
-    return SubjectService(engine, trail, ContentKeys(keys), clock, folder)
+    alias = partial(stand_in, settings.security.secret_key)
+    return SubjectService(engine, trail, ContentKeys(keys), clock, folder, alias)
 
 
 def _alerts(
@@ -283,6 +311,7 @@ subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))
+events = cast("EventService", LocalProxy(lambda: _current().events))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
 alert_outbox = cast("Outbox", LocalProxy(lambda: _current().alert_outbox))
 alert_delivery = cast("AlertDelivery", LocalProxy(lambda: _current().alert_delivery))

@@ -90,7 +90,7 @@ def empty(database_url: str) -> None:
                 "TRUNCATE alert_channels, alert_deliveries, alert_messages,"
                 " api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
                 " audit_names, closed_months, closed_usage, legal_holds, usage_days, usage_months,"
-                " budget_lines, budgets, calls_under_way, holds, teams, users"
+                " budget_lines, budgets, calls_under_way, holds, litellm_events, teams, users"
                 " RESTART IDENTITY CASCADE"
             )
         )

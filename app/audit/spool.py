@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.utils.exceptions import SpoolUnavailableError
@@ -92,7 +93,7 @@ class Segment:
 
 class Spool:
     """This process's files, and those of processes that are gone. `append` may be called on the
-    event loop while another thread ships."""
+    event loop while another thread ships; `append_durably` and `sync` are for threads."""
 
     def __init__(self, folder: Path, max_bytes: int, name: str) -> None:
         """``name`` is of this process alone. Nothing is touched before `open`."""
@@ -101,9 +102,13 @@ class Spool:
         self._name = name
         self._next = 0
         self._lock = threading.Lock()
+        # Held while files are synced: none may be closed then. Taken before the other one.
+        self._syncing = threading.Lock()
         # The last one is written to.
         self._segments: list[Segment] = []
         self._others_bytes = 0
+        # Files whose names are known to survive the machine.
+        self._named: set[Path] = set()
 
     @property
     def waiting_bytes(self) -> int:
@@ -118,6 +123,31 @@ class Spool:
                 self._writable(len(line)).append(line)
         except OSError as fault:
             raise SpoolUnavailableError(fault) from fault
+
+    def append_durably(self, blocks: Sequence[bytes]) -> list[SpoolUnavailableError | None]:
+        """Append whole lines, each block of them all or not at all, so that they survive the
+        machine; return what became of each block."""
+        written: dict[Path, Segment] = {}
+        outcomes: list[SpoolUnavailableError | None] = []
+        with self._syncing:
+            for block in blocks:
+                try:
+                    with self._lock:
+                        segment = self._writable(len(block))
+                        segment.append(block)
+                except OSError as fault:
+                    outcomes.append(SpoolUnavailableError(fault))
+                else:
+                    written[segment.path] = segment
+                    outcomes.append(None)
+            try:
+                for segment in written.values():
+                    segment.sync()
+                self._sync_folder(written)
+            except OSError as fault:
+                # Perhaps they will be there, perhaps not: whoever sent them sends them again.
+                return [SpoolUnavailableError(fault)] * len(blocks)
+        return outcomes
 
     def segments(self) -> list[Segment]:
         """Return all that may hold something to ship, oldest first."""
@@ -139,7 +169,7 @@ class Spool:
 
     def forget(self, segment: Segment) -> None:
         """Remove a file of which everything is shipped; the one that is written to is emptied."""
-        with self._lock:
+        with self._syncing, self._lock:
             if segment.shipped != segment.size:
                 return
             if segment is self._current():
@@ -150,18 +180,30 @@ class Spool:
                 self._count_others()
 
     def sync(self) -> None:
-        """Make what was written survive the machine."""
-        for segment in self.segments():
-            segment.sync()
+        """Make what was written survive the machine. Raises: OSError."""
+        with self._syncing:
+            for segment in self.segments():
+                segment.sync()
 
     def close(self) -> None:
-        with self._lock:
+        with self._syncing, self._lock:
             for segment in self._segments:
                 if segment.shipped == segment.size:
                     segment.remove()
                 else:
                     segment.close()
             self._segments = []
+
+    def _sync_folder(self, written: Mapping[Path, Segment]) -> None:
+        """Make the names of new files survive, too."""
+        new = written.keys() - self._named
+        if new:
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._named |= new
 
     def _current(self) -> Segment | None:
         last = self._segments[-1] if self._segments else None

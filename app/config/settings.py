@@ -130,6 +130,12 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSettings:
+    # What LiteLLM said of calls; as long as an event is kept, its repetition is recognised.
+    retention_days: int = 40
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `create_app` needs to know; immutable, and safe to print."""
 
@@ -144,6 +150,7 @@ class Settings:
     budgets: BudgetSettings = field(default_factory=BudgetSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    events: EventSettings = field(default_factory=EventSettings)
 
     @property
     def is_production(self) -> bool:
@@ -174,6 +181,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         budgets=_budgets(env),
         audit=_audit(env, fallback="" if is_production else security.secret_key),
         alerts=_alerts(env),
+        events=_events(env),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -294,6 +302,11 @@ def _alerts(env: Environment) -> AlertSettings:
         dashboard_url=env.url("DASHBOARD_URL", "", schemes=("http://", "https://")),
         allow_private=allow_private,
     )
+
+
+def _events(env: Environment) -> EventSettings:
+    days = EventSettings().retention_days
+    return EventSettings(env.integer("LITELLM_EVENT_DAYS", days, low=8, high=3650))
 
 
 def _unsafe(settings: Settings) -> list[Problem]:

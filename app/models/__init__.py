@@ -16,6 +16,7 @@ from app.models.audit import (
 from app.models.base import Base
 from app.models.keys import ApiKey
 from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
+from app.models.litellm_events import LiteLLMEventRow
 from app.models.people import Team, User
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "HoldRow",
     "LegalHoldRow",
     "LineRow",
+    "LiteLLMEventRow",
     "Team",
     "UsageDayRow",
     "UsageMonthRow",

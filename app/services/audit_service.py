@@ -15,6 +15,7 @@ from app.audit.event import AuditEvent, to_line
 from app.audit.intake import Intake
 from app.audit.shipper import Append, AuditShipper
 from app.audit.spool import Spool
+from app.audit.trickle import Trickle
 from app.dialects.base import Usage
 from app.ledger.book import Hold as LedgerHold
 from app.services.actions import Facts
@@ -34,6 +35,8 @@ UNAUTHENTICATED = 401
 FIRST_ERROR_STATUS = 400
 # An event that brings the texts of a request, where they are kept.
 CONTENT = "content"
+# A delivery to the webhook that was not signed by anybody known.
+WEBHOOK_REFUSED = "webhook_refused"
 
 
 class AuditService:
@@ -61,9 +64,8 @@ class AuditService:
         self._sealing: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._is_strict = is_strict
-        self._second = 0
-        self._unauthenticated = 0
-        self._left_out = 0
+        self._unauthenticated = Trickle(clock, MAX_UNAUTHENTICATED_A_SECOND)
+        self._refused = Trickle(clock, MAX_UNAUTHENTICATED_A_SECOND)
 
     async def open(self) -> None:
         """Start to bring what is on disk into Postgres."""
@@ -159,75 +161,134 @@ class AuditService:
             )
         )
 
+    def make_durable(self) -> bool:
+        """Have what was recorded survive the machine, too; tell whether it does. Blocks."""
+        if not self._intake.is_open():
+            return False
+        try:
+            self._spool.sync()
+        except OSError:
+            return False
+        return True
+
+    def log_webhook_refused(self, reason: str, ip: str) -> bool:
+        """Record a delivery that nobody known has signed, so many a second at most; tell whether
+        it was among them."""
+        if not self._refused.has_room():
+            return False
+        left_out = {"refused_before": count} if (count := self._refused.take_left_out()) else {}
+        self.record(
+            self._event(
+                WEBHOOK_REFUSED,
+                request_id=request_id_var.get(),
+                status=UNAUTHENTICATED,
+                private={"ip": ip} if ip else {},
+                detail={"reason": reason, **left_out},
+            )
+        )
+        return True
+
     # What LiteLLM says of a call, in signed events. Who made it is in the event of the request
-    # itself: LiteLLM knows people by their pseudonyms only.
+    # itself: LiteLLM knows people by their pseudonyms only. Said again with the same ``event_id``
+    # and time, it is on record once.
 
     async def log_litellm_request_start(
-        self, request_id: str, model: str, timestamp: datetime
+        self,
+        request_id: str | None,
+        model: str | None,
+        timestamp: datetime,
+        *,
+        event_id: str | None = None,
     ) -> None:
-        self.record(self._of_litellm("litellm_request_start", request_id, model, timestamp))
+        self.record(
+            self._of_litellm("litellm_request_start", event_id, request_id, model, timestamp)
+        )
 
     async def log_litellm_request_end(
         self,
-        request_id: str,
-        model: str,
-        usage: Usage,
-        cost_micro_usd: int,
-        response_time_ms: int,
+        request_id: str | None,
+        model: str | None,
+        usage: Usage | None,
+        cost_micro_usd: int | None,
+        response_time_ms: int | None,
         timestamp: datetime,
+        *,
+        detail: Facts | None = None,
+        event_id: str | None = None,
     ) -> None:
-        event = self._of_litellm("litellm_request_end", request_id, model, timestamp)
+        event = self._of_litellm("litellm_request_end", event_id, request_id, model, timestamp)
         self.record(
-            replace(event, usage=usage, cost_micro_usd=cost_micro_usd, latency_ms=response_time_ms)
+            replace(
+                event,
+                usage=usage,
+                cost_micro_usd=cost_micro_usd,
+                latency_ms=response_time_ms,
+                detail=detail or {},
+            )
         )
 
     async def log_litellm_request_error(
         self,
-        request_id: str,
-        model: str,
+        request_id: str | None,
+        model: str | None,
         error: str,
         error_code: int | None,
         timestamp: datetime,
+        *,
+        event_id: str | None = None,
     ) -> None:
         """``error`` is a kind of error, never a message: those quote prompts and keys."""
-        event = self._of_litellm("litellm_request_error", request_id, model, timestamp)
+        event = self._of_litellm("litellm_request_error", event_id, request_id, model, timestamp)
         self.record(replace(event, status=error_code, detail={"reason": error}))
 
     async def log_model_fallback(
         self,
-        request_id: str,
-        original_model: str,
-        fallback_model: str,
+        request_id: str | None,
+        original_model: str | None,
+        fallback_model: str | None,
         reason: str,
         timestamp: datetime,
+        *,
+        event_id: str | None = None,
     ) -> None:
-        event = self._of_litellm("model_fallback", request_id, original_model, timestamp)
+        event = self._of_litellm("model_fallback", event_id, request_id, original_model, timestamp)
         self.record(replace(event, model_used=fallback_model, detail={"reason": reason}))
 
     async def log_rate_limit_hit(
-        self, model: str, limit_type: str, current_usage: int, limit: int, timestamp: datetime
+        self,
+        model: str | None,
+        limit_type: str,
+        current_usage: float | None,
+        limit: float | None,
+        timestamp: datetime,
+        *,
+        request_id: str | None = None,
+        event_id: str | None = None,
     ) -> None:
         detail = {"limit_type": limit_type, "current_usage": current_usage, "limit": limit}
-        self.record(self._event("rate_limit_hit", at=timestamp, model=model, detail=detail))
+        event = self._of_litellm("rate_limit_hit", event_id, request_id, model, timestamp)
+        self.record(replace(event, detail=detail))
 
     def _of_litellm(
-        self, name: str, request_id: str, model: str, timestamp: datetime
+        self,
+        name: str,
+        event_id: str | None,
+        request_id: str | None,
+        model: str | None,
+        timestamp: datetime,
     ) -> AuditEvent:
-        return self._event(name, at=timestamp, request_id=request_id, model=model)
+        event = self._event(name, at=timestamp, request_id=request_id, model=model)
+        return replace(event, event_id=event_id) if event_id else event
 
     def _event(self, name: str, **facts: Any) -> AuditEvent:
         known: dict[str, Any] = {"at": self._clock.now(), **facts}
         return AuditEvent(event_id=generate_request_id(), event=name, **known)
 
     def _record_call(self, event: AuditEvent) -> None:
-        if event.status == UNAUTHENTICATED and not self._is_room():
-            self._left_out += 1
+        if event.status == UNAUTHENTICATED and not self._unauthenticated.has_room():
             return
-        if self._left_out:
-            event = replace(
-                event, detail={**event.detail, "unauthenticated_before": self._left_out}
-            )
-            self._left_out = 0
+        if left_out := self._unauthenticated.take_left_out():
+            event = replace(event, detail={**event.detail, "unauthenticated_before": left_out})
         self.record(event)
 
     def _keep_text(self, trail: CallTrail) -> None:
@@ -255,10 +316,3 @@ class AuditService:
         return replace(
             event, content=self._contents.seal(event.event_id, prompt, trail.answer.text)
         )
-
-    def _is_room(self) -> bool:
-        second = int(self._clock.steady_s())
-        if second != self._second:
-            self._second, self._unauthenticated = second, 0
-        self._unauthenticated += 1
-        return self._unauthenticated <= MAX_UNAUTHENTICATED_A_SECOND

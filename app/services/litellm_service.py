@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,6 +44,7 @@ from app.utils.exceptions import (
 )
 from app.utils.helpers import generate_request_id
 from app.utils.litellm_logger import LiteLLMLogger
+from app.utils.pseudonyms import stand_in
 
 __all__ = ["LiteLLMService", "ModelInfo", "ModelStatus"]
 
@@ -86,7 +85,7 @@ class LiteLLMService:
         describe: Callable[[SolarisError], str],
     ) -> None:
         self._timeout_s = settings.litellm.timeout_s
-        self._pseudonym_key = settings.security.secret_key.encode()
+        self._secret_key = settings.security.secret_key
         self._catalog = catalog
         self._gateway = gateway
         self._health = health
@@ -286,7 +285,7 @@ class LiteLLMService:
     def _pseudonym(self, user: str) -> str:
         """Return a stable stand-in: providers, LiteLLM's cache and the log tell people apart, not
         who they are."""
-        return hmac.new(self._pseudonym_key, user.encode(), hashlib.sha256).hexdigest()[:32]
+        return stand_in(self._secret_key, user)
 
     async def _stream(self, call: Call, answer: UpstreamAnswer) -> AnswerStream:
         dialect = call.request.dialect

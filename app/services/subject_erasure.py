@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.audit.names import pseudonym
 from app.ledger.book import LEASE_MODEL
-from app.services.subject_export import own_keys
+from app.services.subject_export import Alias, aliases_of, own_keys
 
 NUMBER = text("SELECT id FROM audit_names WHERE kind = 'user' AND value = :person")
 KEY_NUMBERS = text("""
@@ -67,6 +67,10 @@ LOCK_LINES = text("""
 """)
 RENAME = (
     text("""
+    UPDATE litellm_events SET user_id = :pseudonym WHERE user_id = ANY(:aliases)
+      OR user_id = (SELECT email FROM users WHERE id = :person)
+"""),
+    text("""
     UPDATE budget_lines AS line SET subject = renamed.becomes FROM budgets, renamed
     WHERE budgets.id = line.budget_id AND renamed.scope = budgets.scope
       AND renamed.was = line.subject
@@ -105,7 +109,7 @@ class SubjectBusyError(RuntimeError):
         super().__init__()
 
 
-def erase(session: Session, person: str) -> str:
+def erase(session: Session, person: str, alias: Alias) -> str:
     """Erase a person who has a number in `audit_names`; return their pseudonym. Locks what the
     ledger locks, in its order; the caller commits. Raises: SubjectBusyError."""
     renamed = _renamed(session, person)
@@ -113,6 +117,7 @@ def erase(session: Session, person: str) -> str:
     values = {
         "person": person,
         "pseudonym": new_name,
+        "aliases": aliases_of(person, alias),
         "keys": [was for scope, was, _ in renamed if scope == "key"],
         # What contains, as jsonb, an entry that has the name somewhere.
         "entries": [orjson.dumps([[was]]).decode() for _, was, _ in renamed],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ IS_KNOWN = text("""
       OR EXISTS (SELECT 1 FROM budget_lines AS line JOIN budgets ON budgets.id = line.budget_id
                  WHERE scope = 'user' AND line.subject = :person)
       OR EXISTS (SELECT 1 FROM holds WHERE user_id = :person)
+      OR EXISTS (SELECT 1 FROM litellm_events WHERE user_id = ANY(:aliases))
 """)
 # A name that somebody else's key has, too, is not this person's alone.
 OWN_KEYS = text("""
@@ -94,8 +95,19 @@ CONTENTS = text("""
     SELECT event_id::text, at, name_id, key_id, prompt, answer FROM audit_contents
     WHERE name_id = ANY(:owners) ORDER BY at
 """)
+# LiteLLM knows people of ours by a pseudonym, and those who call it directly by what they say.
+LITELLM_EVENTS = text("""
+    SELECT id, event_type, at, received_at, request_id, user_id, model, model_used, provider,
+      status, input_tokens, output_tokens, cost_micro_usd, response_time_ms, is_cached, detail
+    FROM litellm_events WHERE user_id = ANY(:aliases)
+      OR user_id = (SELECT email FROM users WHERE id = :person)
+    ORDER BY at, id
+""")
 # Who did something to the person's data is somebody else.
 ABOUT_OTHERS = frozenset({"by"})
+
+# Makes of a person's id what LiteLLM and providers see in its place.
+Alias = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,7 @@ class _Subject:
     keys: list[str]
     names: Mapping[int, Name]
     others_keys: frozenset[str]
+    aliases: list[str]
 
     def values(self) -> dict[str, Any]:
         numbers = {
@@ -115,14 +128,21 @@ class _Subject:
         return {
             "person": self.person,
             "keys": self.keys,
+            "aliases": self.aliases,
             "users": numbers["user"],
             "key_numbers": numbers["key"],
             "owners": list(self.names),
         }
 
 
-def is_known(session: Session, person: str) -> bool:
-    return bool(session.execute(IS_KNOWN, {"person": person}).scalar_one())
+def is_known(session: Session, person: str, alias: Alias) -> bool:
+    values = {"person": person, "aliases": aliases_of(person, alias)}
+    return bool(session.execute(IS_KNOWN, values).scalar_one())
+
+
+def aliases_of(person: str, alias: Alias) -> list[str]:
+    """Return what LiteLLM may know a person by."""
+    return [person, alias(person)]
 
 
 def own_keys(session: Session, person: str) -> list[str]:
@@ -130,9 +150,9 @@ def own_keys(session: Session, person: str) -> list[str]:
     return list(session.execute(OWN_KEYS, {"person": person}).scalars())
 
 
-def export(session: Session, person: str, contents: ContentKeys) -> dict[str, Any]:
+def export(session: Session, person: str, contents: ContentKeys, alias: Alias) -> dict[str, Any]:
     """Return what goes to the person; times in UTC, money in micro-USD."""
-    subject = _subject(session, person)
+    subject = _subject(session, person, alias)
     found = {
         name: list(_rows(session, query, subject))
         for name, query in (
@@ -146,6 +166,7 @@ def export(session: Session, person: str, contents: ContentKeys) -> dict[str, An
             ("usage", USAGE),
             ("events", EVENTS),
             ("contents", CONTENTS),
+            ("litellm_events", LITELLM_EVENTS),
         )
     }
     found["events"] = [_event(row, subject.names) for row in found["events"]]
@@ -153,7 +174,7 @@ def export(session: Session, person: str, contents: ContentKeys) -> dict[str, An
     return {"subject": person, **found}
 
 
-def _subject(session: Session, person: str) -> _Subject:
+def _subject(session: Session, person: str, alias: Alias) -> _Subject:
     keys = own_keys(session, person)
     rows = session.execute(NAMES, {"person": person, "keys": keys})
     names = {
@@ -161,7 +182,8 @@ def _subject(session: Session, person: str) -> _Subject:
         for row in rows
     }
     others = session.execute(OTHERS_KEYS, {"person": person}).scalars()
-    return _Subject(person, keys, names, frozenset(others) - set(keys))
+    others_keys = frozenset(others) - set(keys)
+    return _Subject(person, keys, names, others_keys, aliases_of(person, alias))
 
 
 def _rows(session: Session, query: Any, subject: _Subject) -> Iterator[dict[str, Any]]:

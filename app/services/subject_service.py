@@ -27,7 +27,7 @@ from app.audit.store import LOCK_ID, RETRY_AFTER_S, AuditStore
 from app.services import subject_erasure
 from app.services.database import session_on
 from app.services.identity import valid_id
-from app.services.subject_export import export, is_known
+from app.services.subject_export import Alias, export, is_known
 from app.utils.actor import actor_var
 from app.utils.clock import Clock
 from app.utils.exceptions import DatabaseUnavailableError
@@ -79,9 +79,17 @@ class SubjectService:
     an id that nobody can have."""
 
     def __init__(
-        self, engine: Engine, trail: AuditStore, contents: ContentKeys, clock: Clock, folder: Path
+        self,
+        engine: Engine,
+        trail: AuditStore,
+        contents: ContentKeys,
+        clock: Clock,
+        folder: Path,
+        alias: Alias,
     ) -> None:
-        """``engine`` connects as the owner; ``folder`` is where the anchor is."""
+        """``engine`` connects as the owner; ``folder`` is where the anchor is; ``alias`` makes of
+        an id what LiteLLM sees."""
+        self._alias = alias
         self._engine = engine
         self._trail = trail
         self._contents = contents
@@ -91,8 +99,8 @@ class SubjectService:
     def export(self, person: str) -> dict[str, Any]:
         """Return everything that is kept about a person. Raises: UnknownSubjectError."""
         with self._transaction() as session:
-            _require_known(session, person)
-            found = export(session, person, self._contents)
+            self._require_known(session, person)
+            found = export(session, person, self._contents, self._alias)
             signed = self._register(session, EXPORT, person)
         self._anchor(signed)
         return {"exported_at": self._clock.now(), **found}
@@ -105,12 +113,12 @@ class SubjectService:
         with self._transaction() as session:
             # Nothing is added to the trail from here on, and no hold set.
             session.execute(LOCK, {"id": LOCK_ID})
-            _require_known(session, person)
+            self._require_known(session, person)
             if session.execute(HELD, {"person": person}).scalar_one():
                 raise SubjectHeldError
             # First: it gives a number to whom the trail does not know.
             signed = self._register(session, ERASE, person)
-            erased = subject_erasure.erase(session, person)
+            erased = subject_erasure.erase(session, person, self._alias)
         self._anchor(signed)
         return erased
 
@@ -118,7 +126,7 @@ class SubjectService:
         """Let nothing of a person go until `unhold`. Raises: UnknownSubjectError."""
         with self._transaction() as session:
             session.execute(LOCK, {"id": LOCK_ID})
-            _require_known(session, person)
+            self._require_known(session, person)
             values = {"person": person, "reason": reason, "by": actor_var.get()}
             session.execute(ADD_HOLD, values | {"at": self._clock.now()})
             signed = self._register(session, HOLD, person, facts={"reason": reason})
@@ -163,6 +171,10 @@ class SubjectService:
         cursor = session.connection().connection.cursor()
         return self._trail.append_in(cursor, [event])
 
+    def _require_known(self, session: Session, person: str) -> None:
+        if not is_known(session, valid_id("id", person), self._alias):
+            raise UnknownSubjectError(person)
+
     def _anchor(self, signed: list[Checkpoint]) -> None:
         # The next batch of a worker brings it up to date where this is another machine or person.
         with contextlib.suppress(OSError, ValueError):
@@ -194,8 +206,3 @@ def owner_engine(url: str) -> Engine:
         hide_parameters=True,
         connect_args={"connect_timeout": 5, "options": options},
     )
-
-
-def _require_known(session: Session, person: str) -> None:
-    if not is_known(session, valid_id("id", person)):
-        raise UnknownSubjectError(person)

@@ -26,6 +26,9 @@ AsyncView = Callable[..., Awaitable[Any]]
 # A body over the limit is read to here and thrown away: who is cut off while sending never sees
 # the 413, and tries again.
 DISCARD_FACTOR = 4
+DISCARD_BYTES = 16 * 1024 * 1024
+# Of a view that takes less than others.
+LIMIT_ATTRIBUTE = "max_body_bytes"
 
 
 class ClientLeftError(BaseException):
@@ -165,25 +168,41 @@ class LoopRequest:
 
     async def _read_body(self, held: ExitStack) -> None:
         """Read the body into the environ. Raises: RequestEntityTooLarge, OverloadedError."""
-        limit = self._app.config["MAX_CONTENT_LENGTH"]
+        limit = self._limit_bytes()
+        most_discarded = max(limit * DISCARD_FACTOR, DISCARD_BYTES)
+        declared = self._declared_bytes()
         chunks: list[bytes] = []
         size = 0
-        has_more = True
+        has_more = declared <= most_discarded
         while has_more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeftError()
             chunk, has_more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
-            if size > limit * DISCARD_FACTOR:
+            if size > most_discarded:
                 break
-            if size <= limit and chunk:
+            # Of what is too large nothing is kept, once that is known.
+            if max(size, declared) <= limit and chunk:
                 self._gate.take_bytes(len(chunk))
                 held.callback(self._gate.give_bytes, len(chunk))
                 chunks.append(chunk)
-        if size > limit:
+        if max(size, declared) > limit:
             raise RequestEntityTooLarge()
         set_body(self._context.request.environ, b"".join(chunks))
+
+    def _limit_bytes(self) -> int:
+        request = self._context.request
+        view = self._app.view_functions.get(request.endpoint or "")
+        own = getattr(view, LIMIT_ATTRIBUTE, None)
+        if own is not None:
+            # For whoever says what the limit is.
+            request.max_content_length = own
+        return int(own or self._app.config["MAX_CONTENT_LENGTH"])
+
+    def _declared_bytes(self) -> int:
+        """Return what the caller says the body has; nothing where it comes in pieces."""
+        return self._context.request.content_length or 0
 
     async def _notice_departure(self) -> None:
         message = await self._receive()

@@ -19,8 +19,7 @@ SolarisError
 │   ├── DrainingError                     503  this worker is about to stop
 │   ├── DatabaseUnavailableError          503  what was sent may have been done
 │   │   └── DatabaseUnreachableError      503  nothing was sent
-│   ├── SpoolUnavailableError             503  what happens could not be put on record
-│   └── NotReadyError                     503
+│   └── SpoolUnavailableError             503  what happens could not be put on record
 └── LiteLLMError                          502  LiteLLM or a provider answered with junk, or failed
     ├── UpstreamRejectedError             400  a provider refused what the caller sent
     ├── UpstreamMisconfiguredError        502  LiteLLM or a provider refuses a key of ours
@@ -191,10 +190,6 @@ class SpoolUnavailableError(ServiceUnavailableError):
         super().__init__(retry_after_s=10.0)
         # The system's own word for the log, such as ENOSPC.
         self.errno = fault.errno if fault else None
-
-
-class NotReadyError(ServiceUnavailableError):
-    code = "not_ready"
 
 
 class LiteLLMError(SolarisError):

@@ -22,6 +22,8 @@ from app.cli.subject import subject
 from app.config.catalog import Limit
 from app.config.settings import PROJECT_ROOT, Settings
 from app.embedded.network import free_port
+from app.events.event import LiteLLMEvent
+from app.events.store import EventStore
 from app.extensions import services_of
 from app.ledger.book import Demand, Granted, Lease, Release, Reserve, Settle, Spend
 from app.ledger.rules import Payer, accounts_for
@@ -40,9 +42,11 @@ from app.services.subject_service import (
 )
 from app.serving.flask_app import SolarisFlask
 from app.utils.clock import SystemClock
+from app.utils.pseudonyms import stand_in
 from tests.audit.events import NOW, event
 from tests.audit.test_audit_store import ZONE, copied_rows
 from tests.audit.test_content import told
+from tests.conftest import SECRET_KEY
 from tests.servers import environment_of
 
 # Nothing else is spelled like these.
@@ -54,6 +58,8 @@ ANA = {
     "conversation": "talk-of-ana-canary",
     "prompt": "ana-pergunta-canaria",
 }
+# What LiteLLM sees of her.
+ANAS_STAND_IN = stand_in(SECRET_KEY, ANA["id"])
 BIA = {
     "id": "bia-9d2e-canary",
     "name": "Bia Canária Dois",
@@ -100,7 +106,11 @@ def ledger(engine: Engine) -> Iterator[LedgerStore]:
 def people(
     app: SolarisFlask, engine: Engine, store: AuditStore, ledger: LedgerStore, settings: Settings
 ) -> None:
-    """Ana and Bia, with something of each in every table."""
+    """Ana and Bia, with something of each in every table; LiteLLM knows Ana by two names more."""
+    events = EventStore(engine)
+    for number, user in enumerate((ANAS_STAND_IN, ANA["email"], BIA["id"])):
+        said = LiteLLMEvent(f"e-{number}", "request_end", NOW, NOW, "r-1", user, "gpt-4o")
+        events.add([said])
     ledger.add_missing([Limit(None, "cost", "month", 10**9, "enforce", each="user")])
     for whose, cost in ((ANA, ANAS_COST), (BIA, BIAS_COST)):
         sighting = Sighting(
@@ -221,6 +231,7 @@ def test_export_has_everything_of_the_person(people: None, subjects: SubjectServ
     assert private["user_set"]["facts"]["before"] == {"name": ANA["name"]}
     assert [it["prompt"] for it in found["contents"]] == [ANA["prompt"]] * 2
     assert found["calls_under_way"] == [{"calls": {}}]
+    assert [it["id"] for it in found["litellm_events"]] == ["e-0", "e-1"]
 
 
 def test_export_has_as_many_rows_as_the_tables(
@@ -297,12 +308,13 @@ def test_erased_person_is_in_no_column_of_no_table(
 ) -> None:
     subjects.hold(ANA["id"], f"processo de {ANA['name']}")
     subjects.unhold(ANA["id"])
-    there = {fact: places_of(engine, value) for fact, value in ANA.items()}
+    anas = {**ANA, "stand_in": ANAS_STAND_IN}
+    there = {fact: places_of(engine, value) for fact, value in anas.items()}
 
     subjects.erase(ANA["id"])
 
-    assert all(there[fact] for fact in ("id", "name", "email", "key"))
-    assert [it for value in ANA.values() for it in places_of(engine, value)] == []
+    assert all(there[fact] for fact in ("id", "name", "email", "key", "stand_in"))
+    assert [it for value in anas.values() for it in places_of(engine, value)] == []
 
 
 def test_erasing_one_leaves_another_as_they_were(
@@ -630,7 +642,7 @@ def test_application_role_may_not_erase(
 ) -> None:
     contents = ContentStore(engine, keys).keys
     role = owner_engine(application_url)
-    subjects = SubjectService(role, store, contents, SystemClock(), tmp_path)
+    subjects = SubjectService(role, store, contents, SystemClock(), tmp_path, str.upper)
 
     with pytest.raises(NotOwnerError):
         subjects.erase(ANA["id"])

@@ -17,9 +17,9 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 from app import create_app
 from app.config.settings import Settings
+from app.events.delivery import MAX_DELIVERY_BYTES
 from app.extensions import services_of
 from app.routes.access import POLICY_ATTRIBUTE
-from app.routes.webhook_routes import MAX_DELIVERY_BYTES
 from app.serving.flask_app import SolarisFlask
 from app.utils.json_logging import RequestIdFilter, logging_config
 from app.utils.signatures import sign
@@ -151,14 +151,16 @@ def test_every_route_that_is_not_open_refuses_whoever_has_no_key(
 
 # --- the webhook ---------------------------------------------------------------------------------
 
-EVENT = b'{"event_type": "x", "data": {}}'
+EVENT = b'{"event_type": "request_start", "data": {"request_id": "r-1", "model": "gpt-4"}}'
 PREVIOUS_SECRET = "the-previous-webhook-secret"
 
 
 def deliver(client: FlaskClient, body: bytes, signature: str | None) -> tuple[int, str]:
+    """Return the status, and the error's code or what became of it."""
     headers = {} if signature is None else {"X-Signature-256": signature}
     response = client.post("/api/webhooks/litellm", data=body, headers=headers)
-    return response.status_code, response.get_json()["error"]["code"]
+    said = response.get_json()
+    return response.status_code, said.get("status") or said["error"]["code"]
 
 
 @pytest.mark.parametrize(
@@ -188,36 +190,47 @@ def test_delivery_with_an_api_key_instead_of_a_signature_is_401(client: FlaskCli
     assert response.status_code == 401
 
 
-def test_delivery_with_the_right_signature_is_asked_to_come_back(client: FlaskClient) -> None:
-    assert deliver(client, EVENT, sign(EVENT, WEBHOOK_SECRET)) == (503, "not_ready")
+def test_delivery_with_the_right_signature_is_accepted(client: FlaskClient) -> None:
+    assert deliver(client, EVENT, sign(EVENT, WEBHOOK_SECRET)) == (200, "processed")
 
 
 @pytest.mark.parametrize(
-    ("secret", "code"),
-    [(WEBHOOK_SECRET, "not_ready"), (PREVIOUS_SECRET, "not_ready"), ("x", "invalid_signature")],
+    ("secret", "answer"),
+    [
+        (WEBHOOK_SECRET, (200, "processed")),
+        (PREVIOUS_SECRET, (200, "processed")),
+        ("x", (401, "invalid_signature")),
+    ],
 )
 def test_delivery_signed_with_either_of_two_secrets_is_accepted(
-    settings: Settings, secret: str, code: str
+    settings: Settings, secret: str, answer: tuple[int, str]
 ) -> None:
     secrets = (WEBHOOK_SECRET, PREVIOUS_SECRET)
     app = create_app(
         replace(settings, security=replace(settings.security, webhook_secrets=secrets))
     )
 
-    answer = deliver(app.test_client(), EVENT, sign(EVENT, secret))
+    answered = deliver(app.test_client(), EVENT, sign(EVENT, secret))
 
     app.background_loop.stop()
-    assert answer[1] == code
+    assert answered == answer
 
 
-@pytest.mark.parametrize("signature", ["", sign(EVENT, "")])
-def test_delivery_where_no_secret_is_set_is_401(settings: Settings, signature: str) -> None:
-    app = create_app(replace(settings, security=replace(settings.security, webhook_secrets=())))
+@pytest.mark.parametrize(
+    ("environment", "answer"),
+    [("production", (401, "invalid_signature")), ("development", (200, "processed"))],
+)
+@pytest.mark.parametrize("signature", [None, "", sign(EVENT, "")])
+def test_delivery_where_no_secret_is_set_is_for_development_only(
+    settings: Settings, environment: str, answer: tuple[int, str], signature: str | None
+) -> None:
+    security = replace(settings.security, webhook_secrets=())
+    app = create_app(replace(settings, security=security, environment=environment))
 
-    answer = deliver(app.test_client(), EVENT, signature)
+    answered = deliver(app.test_client(), EVENT, signature)
 
     app.background_loop.stop()
-    assert answer == (401, "invalid_signature")
+    assert answered == answer
 
 
 def test_delivery_that_is_too_large_is_413(client: FlaskClient) -> None:
@@ -226,10 +239,11 @@ def test_delivery_that_is_too_large_is_413(client: FlaskClient) -> None:
     assert deliver(client, body, sign(body, WEBHOOK_SECRET)) == (413, "request_too_large")
 
 
-def test_delivery_that_is_just_small_enough_is_verified(client: FlaskClient) -> None:
-    body = bytes(MAX_DELIVERY_BYTES)
+def test_delivery_that_is_just_small_enough_is_verified_and_read(client: FlaskClient) -> None:
+    body = EVENT.ljust(MAX_DELIVERY_BYTES)
 
-    assert deliver(client, body, sign(body, WEBHOOK_SECRET)) == (503, "not_ready")
+    assert deliver(client, body, sign(body, WEBHOOK_SECRET)) == (200, "processed")
+    assert deliver(client, body, sign(body, "another")) == (401, "invalid_signature")
 
 
 # --- what the logs say ---------------------------------------------------------------------------
@@ -386,7 +400,7 @@ def test_log_of_a_refusal_has_neither_path_nor_key(
         method, path, headers.items(), PROMPT.encode() if method == "POST" else b""
     )
 
-    lines = lines_of(log)
+    lines = [line for line in lines_of(log) if line["event"] != "webhook_refused"]
     assert [line["event"] for line in lines] == ["http_request"]
     assert lines[0]["status"] == reply.status >= 400
     assert lines[0]["request_id"] == reply.header("x-request-id")

@@ -18,7 +18,7 @@ from app.utils.exceptions import SolarisError
 DOCUMENTS = {"en": "docs/clients.md", "pt_BR": "docs/clients.pt-BR.md"}
 SECOND_ENDPOINT = '    # - name: "SOLARIS Claude"'
 # Errors of webhooks, whose senders read no such page.
-ELSEWHERE = {"invalid_signature", "not_ready"}
+ELSEWHERE = {"invalid_signature"}
 # Flask's own, which are not of our tree.
 OF_ADDRESSES = {"not_found": 404, "method_not_allowed": 405}
 EXAMPLES = {
