@@ -84,7 +84,8 @@ def clean_database(database_url: str) -> Iterator[str]:
             text(
                 "TRUNCATE api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
                 " audit_names, closed_months, closed_usage, legal_holds, usage_days, usage_months,"
-                " budget_lines, budgets, calls_under_way, holds, teams, users"
+                " budget_lines, budgets, calls_under_way, holds, litellm_events, reconciliations,"
+                " teams, users"
                 " RESTART IDENTITY CASCADE"
             )
         )

@@ -270,6 +270,7 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "pending": "reservado",
         "left": "resta",
         "would_refuse": "recusaria",
+        "credited": "devolvido",
         "renews_at": "renova",
     },
     "en": {
@@ -283,6 +284,7 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "pending": "pending",
         "left": "left",
         "would_refuse": "would refuse",
+        "credited": "credited",
         "renews_at": "renews",
     },
 }

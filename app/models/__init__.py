@@ -15,7 +15,9 @@ from app.models.audit import (
 from app.models.base import Base
 from app.models.keys import ApiKey
 from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
+from app.models.litellm_events import LiteLLMEventRow
 from app.models.people import Team, User
+from app.models.reconciliation import ReconciliationRow
 
 __all__ = [
     "ApiKey",
@@ -32,6 +34,8 @@ __all__ = [
     "HoldRow",
     "LegalHoldRow",
     "LineRow",
+    "LiteLLMEventRow",
+    "ReconciliationRow",
     "Team",
     "UsageDayRow",
     "UsageMonthRow",

@@ -1,0 +1,14 @@
+"""Placeholder: the alerts' own migration stands in its place"""
+
+from __future__ import annotations
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
