@@ -47,6 +47,7 @@ from app.services.litellm_transport import LiteLLMTransport
 from app.services.people_service import PeopleService
 from app.services.people_store import PeopleStore
 from app.services.readiness_service import ReadinessService
+from app.services.reconciliation_service import ReconciliationService
 from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
@@ -81,6 +82,7 @@ class Services:
     audit: AuditService
     audit_reader: AuditReader
     readiness: ReadinessService
+    reconciliation: ReconciliationService
     # None without Redis.
     shared_health: SharedHealth | None
     redis: RedisLink | None
@@ -92,12 +94,14 @@ class Services:
         await self.people.open()
         await self.tokens.open()
         await self.litellm.open()
+        await self.reconciliation.open()
         if self.shared_health is not None:
             await self.shared_health.open(self.health)
 
     async def close(self) -> None:
         if self.shared_health is not None:
             await self.shared_health.close()
+        await self.reconciliation.close()
         await self.access.close()
         await self.litellm.close()
         await self.people.close()
@@ -205,6 +209,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             clock,
         ),
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
+        _reconciliation(settings, engine, catalog, clock),
         shared,
         redis,
     )
@@ -224,6 +229,14 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
         is_strict=settings.budgets.mode == "strict",
         contents=contents.keys if contents else None,
     )
+
+
+def _reconciliation(
+    settings: Settings, engine: Engine, catalog: Catalog, clock: Clock
+) -> ReconciliationService:
+    zone = ZoneInfo(settings.budgets.timezone)
+    append = AuditStore(engine, AuditKeys(settings.audit.hmac_keys).current, zone).append
+    return ReconciliationService(engine, LedgerStore(engine), append, catalog, zone, clock)
 
 
 def _subjects(settings: Settings, clock: Clock) -> SubjectService:
@@ -262,4 +275,5 @@ tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
+reconciliation = cast("ReconciliationService", LocalProxy(lambda: _current().reconciliation))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

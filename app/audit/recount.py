@@ -44,9 +44,7 @@ COUNTED = """
     WHERE at >= %(start)s AND at < %(end)s AND event = ANY ({summed})
     GROUP BY 1, 2, 3, 4, 5
 """
-COUNTED = COUNTED.format(
-    calls=NUMBERS.format(name="calls"), summed=NUMBERS.format(name="summed")
-)
+COUNTED = COUNTED.format(calls=NUMBERS.format(name="calls"), summed=NUMBERS.format(name="summed"))
 COMPARED = """
     WITH counted AS MATERIALIZED ({counted}),
     kept AS MATERIALIZED ({kept}),

@@ -310,10 +310,8 @@ class Book:
         match operation:
             case Reserve():
                 return self._reserve(operation)
-            case Settle():
-                return self._settle(operation)
-            case Adjust():
-                return self._adjust(operation)
+            case Settle() | Adjust():
+                return self._charge(operation)
             case Release():
                 return self._release(operation.request_id)
             case Checkpoint():
@@ -388,6 +386,11 @@ class Book:
             checkpoint=wish.checkpoint.smallest(spend) if wish.checkpoint else None,
         )
         self.changed_holds.add(wish.request_id)
+
+    def _charge(self, operation: Settle | Adjust) -> Resolved:
+        if isinstance(operation, Adjust):
+            return self._adjust(operation)
+        return self._settle(operation)
 
     def _settle(self, end: Settle) -> Resolved:
         hold = self.holds.get(end.request_id)
