@@ -131,9 +131,12 @@ def read_bill(
 
 
 def beside(bill: Costs, ours: Costs, litellm: Costs, catalog: Catalog) -> list[BillRow]:
-    """Put the three columns side by side, by day and by what the provider calls a model."""
+    """Put the three columns side by side, by day and by what the provider calls a model. What is
+    no model of the providers that the bill is of has no place in it."""
     names = BillingNames(catalog)
     ours, litellm, bill = (_renamed(costs, names) for costs in (ours, litellm, bill))
+    providers = {names.provider(model) for _, model in bill}
+    expected = [it for it in ours.keys() | litellm.keys() if names.provider(it[1]) in providers]
     return [
         BillRow(
             day,
@@ -142,7 +145,7 @@ def beside(bill: Costs, ours: Costs, litellm: Costs, catalog: Catalog) -> list[B
             litellm.get((day, model), 0),
             bill.get((day, model)),
         )
-        for day, model in sorted(ours.keys() | litellm.keys() | bill.keys())
+        for day, model in sorted({*expected, *bill})
     ]
 
 
@@ -150,23 +153,30 @@ class BillingNames:
     """What a provider calls a model: several of ours may be one of theirs."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._target = {
-            it.name: it.target.partition("/")[2] or it.target for it in catalog.models.values()
+        self._targets = {it.name: _without_provider(it.target) for it in catalog.models.values()}
+        self._providers = {
+            _without_provider(it.target): it.provider for it in catalog.models.values()
         }
-        self._targets = set(self._target.values())
 
     def of(self, name: str) -> str:
         """Return the provider's name for one of ours, or of theirs with its version."""
-        if name in self._target:
-            return self._target[name]
+        if name in self._targets:
+            return self._targets[name]
         plain = VERSION.sub("", name)
-        if name in self._targets or plain not in self._targets | self._target.keys():
+        if name in self._providers or not (plain in self._providers or plain in self._targets):
             return name
-        return self._target.get(plain, plain)
+        return self._targets.get(plain, plain)
+
+    def provider(self, target: str) -> str | None:
+        return self._providers.get(target)
 
     def label(self, target: str) -> str:
-        ours = [name for name, it in self._target.items() if it == target]
+        ours = [name for name, it in self._targets.items() if it == target]
         return "+".join(ours) or target
+
+
+def _without_provider(target: str) -> str:
+    return target.partition("/")[2] or target
 
 
 def _renamed(costs: Costs, names: BillingNames) -> dict[tuple[date, str], int]:

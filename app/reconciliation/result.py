@@ -148,8 +148,12 @@ class Gathered:
             difference_micro_usd=self.difference_micro_usd,
             adjusted_micro_usd=self.adjusted_micro_usd,
             models=tuple(it.as_dict() for it in models),
-            discrepancies=tuple(sorted(self.discrepancies, key=lambda it: it["request_id"])),
+            discrepancies=tuple(sorted(self.discrepancies, key=_order)),
         )
+
+
+def _order(discrepancy: dict[str, Any]) -> tuple[int, str]:
+    return list(Kind).index(Kind(discrepancy["kind"])), discrepancy["request_id"]
 
 
 def save(cursor: Any, it: Reconciliation) -> None:

@@ -66,7 +66,9 @@ PAIRS = """
       WHERE at >= %(start)s AND at < %(end)s AND event = {adjustment}
     ), ours AS (
       SELECT calls.event_id::text AS request_id, calls.at,
-        coalesce(calls.model_used_id, calls.model_id) AS model, calls.event = {refusal} AS refused,
+        coalesce(calls.model_used_id, calls.model_id) AS model,
+        -- Nobody may have been refused yet, and so nothing have the name.
+        calls.event IS NOT DISTINCT FROM {refusal} AS refused,
         calls.input_tokens, calls.output_tokens, calls.cost_micro_usd, calls.is_estimated,
         calls.detail, later.request_id IS NOT NULL AS is_adjusted,
         later.input_tokens AS later_input, later.output_tokens AS later_output,
