@@ -235,8 +235,8 @@ def _reconciliation(
     settings: Settings, engine: Engine, catalog: Catalog, clock: Clock
 ) -> ReconciliationService:
     zone = ZoneInfo(settings.budgets.timezone)
-    append = AuditStore(engine, AuditKeys(settings.audit.hmac_keys).current, zone).append
-    return ReconciliationService(engine, LedgerStore(engine), append, catalog, zone, clock)
+    trail = AuditStore(engine, AuditKeys(settings.audit.hmac_keys).current, zone)
+    return ReconciliationService(engine, LedgerStore(engine), trail, catalog, zone, clock)
 
 
 def _subjects(settings: Settings, clock: Clock) -> SubjectService:

@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 
 from app.audit.event import AuditEvent
 from app.audit.reading import snapshot
+from app.audit.store import AuditStore, lock_trail, transaction
 from app.audit.usage import ADJUSTMENT
 from app.dialects.base import MAX_COUNT, Usage
 from app.ledger.book import MOST, Adjust, Hold, HoldState, Operation, Outcome, Resolved, Spend
@@ -48,7 +49,6 @@ OWNERS = """
 # The micro-USD that a model takes for so much; None: it is in no price list of ours.
 Price = Callable[[str, Usage], int | None]
 Apply = Callable[[Sequence[Operation]], Sequence[Outcome]]
-Append = Callable[[Sequence[AuditEvent]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ def _spend(answer: Answer, charged: Spend) -> Spend:
 class LaterTruth:
     """Blocking. Raises DatabaseUnavailableError while Postgres is away."""
 
-    def __init__(self, engine: Engine, apply: Apply, append: Append, price: Price) -> None:
-        """``apply`` runs operations of the ledger, ``append`` puts events on record."""
+    def __init__(self, engine: Engine, apply: Apply, trail: AuditStore, price: Price) -> None:
+        """``apply`` runs operations of the ledger."""
         self._engine = engine
         self._apply = apply
-        self._append = append
+        self._trail = trail
         self._price = price
 
     def correct(self, pairs: Sequence[Pair], by: str, now: datetime) -> list[Pair]:
@@ -136,19 +136,25 @@ class LaterTruth:
         with self._cursor() as cursor:
             attempts = _attempts(cursor, ids)
             answers = self._answers(cursor, ids)
-            owners = _owners(cursor, pairs)
         # What is still under way may yet be settled by whoever has it.
         ready = [it for it in pairs if not any(map(_is_pending, attempts[it.request_id]))]
         attempts |= self._corrected(ready, attempts, answers)
         changes = {it.request_id: _change(it, attempts, answers) for it in ready}
-        events = [
-            _event(it, changes[it.request_id], owners[it.request_id], by, now)
-            for it in ready
-            if any(changes[it.request_id])
-        ]
-        if events:
-            self._append(events)
+        if changed := [it for it in ready if any(changes[it.request_id])]:
+            self._record(changed, changes, by, now)
         return [_adjusted(it, changes.get(it.request_id)) for it in pairs]
+
+    def _record(
+        self, pairs: Sequence[Pair], changes: Mapping[str, Amounts], by: str, now: datetime
+    ) -> None:
+        with transaction(self._engine) as cursor:
+            # Nobody is erased between this question and the answer's use.
+            lock_trail(cursor)
+            owners = _owners(cursor, pairs)
+            events = [
+                _event(it, changes[it.request_id], owners[it.request_id], by, now) for it in pairs
+            ]
+            self._trail.append_in(cursor, events)
 
     def _corrected(
         self,

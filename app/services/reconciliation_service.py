@@ -24,13 +24,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from app.audit.days import DAY, Span
 from app.audit.event import AuditEvent
 from app.audit.reading import snapshot
-from app.audit.store import RETRY_AFTER_S
+from app.audit.store import RETRY_AFTER_S, AuditStore, transaction
 from app.config.catalog import Catalog
 from app.dialects.base import Usage
 from app.ledger.store import LedgerStore
 from app.reconciliation.bill import BillRow, beside
 from app.reconciliation.compare import Pair, Tolerance, can_be_corrected, compare
-from app.reconciliation.later_truth import Append, LaterTruth
+from app.reconciliation.later_truth import LaterTruth
 from app.reconciliation.result import LAST_DAY, Gathered, Reconciliation, save, saved
 from app.reconciliation.sides import pairs_of
 from app.services.token_service import cost_of
@@ -44,7 +44,7 @@ logger = logging.getLogger("reconciliation")
 RECONCILED = "reconciled"
 # "reconcil" in ASCII: any number will do that nobody else locks.
 LOCK_ID = 0x7265636F6E63696C
-TRY_LOCK, UNLOCK = "SELECT pg_try_advisory_lock(%s)", "SELECT pg_advisory_unlock(%s)"
+TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
 # What began in the day's last minutes is over by then, and its event here; and a month is closed
 # an hour after its end, with the corrections of its last day.
 DUE_AFTER = timedelta(minutes=30)
@@ -70,7 +70,7 @@ class ReconciliationService:
         self,
         engine: Engine,
         ledger: LedgerStore,
-        append: Append,
+        trail: AuditStore,
         catalog: Catalog,
         zone: ZoneInfo,
         clock: Clock,
@@ -78,15 +78,14 @@ class ReconciliationService:
         look_every_s: float = LOOK_EVERY_S,
         tolerance: Tolerance | None = None,
     ) -> None:
-        """``append`` puts events into the trail, at once."""
         self._engine = engine
         self._ledger = ledger
-        self._append = append
+        self._trail = trail
         self._catalog = catalog
         self._clock = clock
         self._look_every_s = look_every_s
         self._tolerance = tolerance or Tolerance()
-        self._later_truth = LaterTruth(engine, ledger.apply, append, self._price)
+        self._later_truth = LaterTruth(engine, ledger.apply, trail, self._price)
         self._stopped = threading.Event()
         self._task: asyncio.Task[None] | None = None
         self.zone = zone
@@ -161,11 +160,9 @@ class ReconciliationService:
             if verdict := compare(pair, self._tolerance):
                 gathered.add(pair, verdict)
         found = gathered.result(day, self.zone.key, self._clock.now())
-        # First on record: whoever breaks off in between tells it twice, but never not at all.
-        self._append([self._event(found)])
-        with self._connection() as connection, connection.cursor() as cursor:
+        with transaction(self._engine) as cursor:
+            self._trail.append_in(cursor, [self._event(found)])
             save(cursor, found)
-            connection.commit()
         logger.info(RECONCILED, extra=found.counts)
         return found
 
@@ -234,30 +231,21 @@ class ReconciliationService:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Raises: AlreadyReconcilingError, DatabaseUnavailableError."""
-        with self._connection() as connection:
-            connection.autocommit = True
-            if not _asked(connection, TRY_LOCK):
-                raise AlreadyReconcilingError
-            try:
-                yield
-            finally:
-                _asked(connection, UNLOCK)
-                connection.autocommit = False
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
         try:
             connection: Any = self._engine.raw_connection()
-            try:
-                yield connection
-            finally:
-                connection.close()
-        except (psycopg2.Error, DBAPIError, PoolTimeoutError) as fault:
+        except (DBAPIError, PoolTimeoutError) as fault:
             raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
-
-
-def _asked(connection: Any, question: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(question, (LOCK_ID,))
-        (answer,) = cursor.fetchone()
-        return bool(answer)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(TRY_LOCK, (LOCK_ID,))
+                if cursor.fetchone() != (True,):
+                    raise AlreadyReconcilingError
+            # The lock is the session's: this is not an open transaction while it all goes on.
+            connection.commit()
+            yield
+        except psycopg2.Error as fault:
+            raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+        finally:
+            # Ends the session, and the lock with it, however this ended.
+            connection.invalidate()
+            connection.close()

@@ -37,7 +37,7 @@ def clock() -> FakeClock:
 def service(engine: Engine, store: AuditStore, clock: FakeClock) -> Iterator[ReconciliationService]:
     ledger = LedgerStore(engine)
     catalog = load_catalog(LiteLLMSettings().config_path)
-    yield ReconciliationService(engine, ledger, store.append, catalog, ZONE, clock)
+    yield ReconciliationService(engine, ledger, store, catalog, ZONE, clock)
     ledger.close()
 
 
