@@ -71,7 +71,8 @@ class Ours:
 
     @property
     def is_settled(self) -> bool:
-        return not self.is_refused and (self.amounts.is_something or self.is_cached)
+        is_known = self.is_cached or self.adjusted_micro_usd is not None
+        return not self.is_refused and (self.amounts.is_something or is_known)
 
     @property
     def is_uncertain(self) -> bool:
@@ -146,7 +147,8 @@ def can_be_corrected(pair: Pair) -> bool:
     ours, theirs = pair.ours, pair.theirs
     if ours is None or theirs is None or not ours.is_uncertain or not theirs.is_exact:
         return False
-    return bool(_differences(ours, theirs, Tolerance(0, 1)))
+    is_counted = ours.amounts.input_tokens is not None
+    return not is_counted or bool(_differences(ours, theirs, Tolerance(0, 1)))
 
 
 def describe(pair: Pair, verdict: Verdict) -> dict[str, Any]:

@@ -44,7 +44,7 @@ logger = logging.getLogger("reconciliation")
 RECONCILED = "reconciled"
 # "reconcil" in ASCII: any number will do that nobody else locks.
 LOCK_ID = 0x7265636F6E63696C
-TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
+TRY_LOCK, UNLOCK = "SELECT pg_try_advisory_lock(%s)", "SELECT pg_advisory_unlock(%s)"
 # What began in the day's last minutes is over by then, and its event here; and a month is closed
 # an hour after its end, with the corrections of its last day.
 DUE_AFTER = timedelta(minutes=30)
@@ -236,16 +236,30 @@ class ReconciliationService:
         except (DBAPIError, PoolTimeoutError) as fault:
             raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(TRY_LOCK, (LOCK_ID,))
-                if cursor.fetchone() != (True,):
-                    raise AlreadyReconcilingError
-            # The lock is the session's: this is not an open transaction while it all goes on.
-            connection.commit()
-            yield
+            if not _asked(connection, TRY_LOCK):
+                raise AlreadyReconcilingError
+            try:
+                yield
+            finally:
+                _unlock(connection)
         except psycopg2.Error as fault:
             raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
         finally:
-            # Ends the session, and the lock with it, however this ended.
-            connection.invalidate()
             connection.close()
+
+
+def _asked(connection: Any, question: str) -> bool:
+    """The lock is the session's: no transaction is open while it all goes on."""
+    with connection.cursor() as cursor:
+        cursor.execute(question, (LOCK_ID,))
+        answer = cursor.fetchone()
+    connection.commit()
+    return bool(answer[0])
+
+
+def _unlock(connection: Any) -> None:
+    """Not by ending the session alone: Postgres notices that a little later."""
+    try:
+        _asked(connection, UNLOCK)
+    except psycopg2.Error:
+        connection.invalidate()

@@ -321,11 +321,11 @@ class StoreMachine(RuleBasedStateMachine):
         sums = self.database.sums()
         holds = self.database.rows(HOLDS)
         charged, held, given_back = (dict.fromkeys(sums, 0) for _ in range(3))
-        for _, state, amounts, entries, credits in holds:
+        for _, state, amounts, entries, credited in holds:
             for key, metric, amount in _drawn(entries):
                 index = ("tokens", "cost", "requests").index(metric)
                 charged[key] += amounts[index]
-                given_back[key] += credits[index] if credits else 0
+                given_back[key] += credited[index] if credited else 0
                 held[key] += amount if state == "pending" else 0
                 assert amount >= 0
         assert {key: (charged[key], held[key], given_back[key]) for key in sums} == {

@@ -71,19 +71,19 @@ class Truth:
                 self._charge(call, _amounts(operation.spend), "settled")
                 call.is_estimated = operation.is_estimated
             case Adjust() if call.is_estimated:
-                call.truth = _amounts(operation.spend)
-                self._charge(call, call.truth, "settled")
-                call.is_estimated = False
+                self._correct(call, _amounts(operation.spend))
             case Release() if call.state == "pending":
                 call.state = "released"
             case Checkpoint() if call.state == "pending":
-                call.expires_at = operation.expires_at
-                if operation.spend is not None:
-                    call.at_least = _largest(call.at_least or {}, _amounts(operation.spend))
+                _sign(call, operation)
             case Expire() if call.state == "pending":
                 self._charge(call, call.at_least or call.held, "expired")
                 call.is_estimated = True
         return KNOWN
+
+    def _correct(self, call: Call, truth: Amounts) -> None:
+        self._charge(call, truth, "settled")
+        call.truth, call.is_estimated = truth, False
 
     def sums(self) -> dict[LineKey, Sums]:
         """Return every line that anything was ever drawn on."""
@@ -159,6 +159,12 @@ def said(outcome: Outcome) -> Said:
     if isinstance(outcome, Refused):
         return ("refused", outcome.account.budget.id)
     return KNOWN if isinstance(outcome, Resolved) and outcome.hold else NO_SUCH_HOLD
+
+
+def _sign(call: Call, sign: Checkpoint) -> None:
+    call.expires_at = sign.expires_at
+    if sign.spend is not None:
+        call.at_least = _largest(call.at_least or {}, _amounts(sign.spend))
 
 
 def _amounts(spend: Spend) -> Amounts:

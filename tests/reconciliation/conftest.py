@@ -12,6 +12,7 @@ from app.config.catalog import load_catalog
 from app.config.settings import LiteLLMSettings
 from app.ledger.store import LedgerStore
 from app.services.reconciliation_service import ReconciliationService
+from app.utils.actor import actor_var
 from tests.audit.conftest import ask, engine, same_log, store
 from tests.audit.trails import ZONE
 from tests.fakes.clock import FakeClock
@@ -44,3 +45,11 @@ def service(engine: Engine, store: AuditStore, clock: FakeClock) -> Iterator[Rec
 @pytest.fixture
 def day(engine: Engine, store: AuditStore, ledger: LedgerStore) -> Day:
     return Day(engine, store, ledger)
+
+
+@pytest.fixture(autouse=True)
+def nobody_in_particular() -> Iterator[None]:
+    """Acts here; a command in this process leaves its name behind."""
+    token = actor_var.set("system")
+    yield
+    actor_var.reset(token)

@@ -22,6 +22,7 @@ DAY = date(2026, 11, 22)
 # Midnight in São Paulo.
 START = datetime(2026, 11, 22, 3, tzinfo=UTC)
 MODELS = ("gpt-4o", "gpt-4", "claude-3-opus")
+DEMAND = Demand(100, 900, 1, 2_000_000, 8_000_000, is_flexible=False)
 EVENT_COLUMNS = (
     "id",
     "event_type",
@@ -124,9 +125,8 @@ class Day:
             ]
         at = moment_of(it.partition(".")[0])
         accounts = accounts_for(self.budgets, Payer("ana", "sales", "k"), [model], at, ZONE)
-        demand = Demand(100, 900, 1, 2_000_000, 8_000_000, is_flexible=False)
         end: Operation = Expire(it) if posted is None else Settle(it, posted, is_estimated)
-        self.ledger.apply([Reserve(it, model, tuple(accounts), demand, at, "ana"), end])
+        self.ledger.apply([Reserve(it, model, tuple(accounts), DEMAND, at, "ana"), end])
 
     def write(self) -> None:
         for batch in _batches(self.calls):

@@ -168,6 +168,7 @@ def test_estimate_of_litellm_matches_as_far_as_anybody_can_tell(is_estimated: bo
     [
         ({"is_estimated": True}, {"amounts": Amounts(100, 30, 2_100)}, True),
         ({"is_estimated": True, "amounts": Amounts(None, None, 9_000)}, {}, True),
+        ({"is_estimated": True, "amounts": Amounts(None, None, 2_000)}, {}, True),
         # Rounding is no reason.
         ({"is_estimated": True}, {"amounts": Amounts(100, 20, 2_001)}, False),
         ({"is_estimated": True}, {}, False),
