@@ -19,7 +19,7 @@ from app.config.problems import locale_of
 from app.extensions import reconciliation
 from app.reconciliation.bill import COLUMNS, BillError, BillRow, Place, read_bill
 from app.reconciliation.result import KEPT_DISCREPANCIES, Reconciliation
-from app.services.reconciliation_service import AlreadyReconcilingError
+from app.services.reconciliation_service import AlreadyReconcilingError, DayDroppedError
 from app.utils.helpers import format_usd
 
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -83,6 +83,8 @@ def _reconciled(day: date) -> Reconciliation:
         return reconciliation.reconcile(day)
     except AlreadyReconcilingError:
         raise CommandError("reconcile_busy") from None
+    except DayDroppedError:
+        raise CommandError("reconcile_dropped", day=day) from None
 
 
 def _bill(path: Path, columns: str | None) -> dict[Place, int]:

@@ -122,6 +122,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "reconcile_open": "{day} ainda não terminou: o que está em andamento pode faltar",
         "reconcile_future": "--day: {day} ainda não começou",
         "reconcile_busy": "outra conferência está em andamento; tente de novo depois",
+        "reconcile_dropped": "{day}: a retenção já descartou linhas deste dia; nada há a comparar",
         "reconcile_more": "mais {count} divergências não são mostradas; veja todas com --json",
         "reconcile_lost": "só as primeiras {count} divergências são guardadas; as contagens são "
         "de todas",
@@ -252,6 +253,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "reconcile_open": "{day} is not over: what is under way may be missing",
         "reconcile_future": "--day: {day} has not begun",
         "reconcile_busy": "another reconciliation is under way; try again later",
+        "reconcile_dropped": "{day}: retention has dropped rows of this day; there is nothing to "
+        "compare with",
         "reconcile_more": "{count} more discrepancies are not shown; see them all with --json",
         "reconcile_lost": "only the first {count} discrepancies are kept; the counts are of all",
         "bill_no_day": "--bill: {path} has nothing of {day}",

@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from app.audit.days import DAY, Span
 from app.audit.event import AuditEvent
 from app.audit.reading import snapshot
+from app.audit.recount import DROPPED
 from app.audit.store import RETRY_AFTER_S, AuditStore, transaction
 from app.config.catalog import Catalog
 from app.dialects.base import Usage
@@ -57,6 +58,10 @@ CLOSE_PATIENCE_S = 5.0
 
 class AlreadyReconcilingError(RuntimeError):
     """Another process is at it: one at a time."""
+
+
+class DayDroppedError(LookupError):
+    """Retention dropped rows of the day: there is nothing to compare with."""
 
 
 class _StoppedError(Exception):
@@ -108,9 +113,11 @@ class ReconciliationService:
         """Compare a day, correct what can be, keep and record what was found. Again whenever
         asked, with the same result where nothing new has come.
 
-        Raises: AlreadyReconcilingError, DatabaseUnavailableError.
+        Raises: AlreadyReconcilingError, DayDroppedError, DatabaseUnavailableError.
         """
         with self._alone():
+            if self._is_dropped(day):
+                raise DayDroppedError(day)
             return self._reconciled(day)
 
     def reconcile_due(self) -> list[Reconciliation]:
@@ -199,6 +206,11 @@ class ReconciliationService:
         first = max(min(self._last_done() or last, last), last - (MOST_DAYS_LATE - 1) * DAY)
         done = {it.day for it in self.results(first, last) if self._is_final(it)}
         return [day for day in Span(first, last, self.zone).days() if day not in done]
+
+    def _is_dropped(self, day: date) -> bool:
+        with snapshot(self._engine) as connection, connection.cursor() as cursor:
+            cursor.execute(DROPPED)
+            return bool(Span(day, day, self.zone).days_in(month for (month,) in cursor.fetchall()))
 
     def _is_final(self, found: Reconciliation) -> bool:
         """Tell whether the day was over when it was compared."""

@@ -9,8 +9,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import Engine
 
+from app.services.reconciliation_service import LOCK_ID
 from tests.audit.conftest import Ask
+from tests.audit.trails import changed
 from tests.reconciliation.days import Day, request_id
 
 # The command has the real clock: here it is noon, or nearly, so that no midnight comes between.
@@ -104,6 +107,30 @@ def test_day_without_requests_agrees(day: Day, ask_here: Ask) -> None:
     done = ask_here("reconcile", "--day", "2020-02-29")
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_day_that_retention_has_dropped_is_not_compared(
+    day: Day, engine: Engine, ask_here: Ask
+) -> None:
+    with changed(engine, keep=True) as cursor:
+        cursor.execute("INSERT INTO audit_drops VALUES ('2020-03-01', 1, now(), 400, '', '')")
+
+    done = ask_here("reconcile", "--day", "2020-03-31")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "retention has dropped rows of this day" in done.stderr
+
+
+def test_command_waits_for_nobody_who_compares_already(
+    day: Day, engine: Engine, ask_here: Ask
+) -> None:
+    with changed(engine) as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK_ID,))
+        done = ask_here("reconcile")
+        cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK_ID,))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "another reconciliation is under way" in done.stderr
 
 
 def test_day_that_is_not_over_is_compared_with_a_warning(day: Day, ask_here: Ask) -> None:
