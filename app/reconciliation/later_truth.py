@@ -76,6 +76,14 @@ class Answer:
         return self.usage.input_tokens + self.usage.output_tokens
 
 
+def as_asked(attempts: Sequence[Attempt], answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
+    """Return the answers by the models' names here: where one was asked and one has answered it
+    is that one, whatever LiteLLM calls it."""
+    if len(attempts) == len(answers) == 1:
+        return {attempts[0].model: next(iter(answers.values()))}
+    return answers
+
+
 def corrections(attempts: Iterable[Attempt], answers: Mapping[str, Answer]) -> list[Adjust]:
     """Return what the ledger is told of one request."""
     return [
@@ -135,7 +143,8 @@ class LaterTruth:
         ids = [it.request_id for it in pairs]
         with self._cursor() as cursor:
             attempts = _attempts(cursor, ids)
-            answers = self._answers(cursor, ids)
+            told = self._answers(cursor, ids)
+        answers = {it: as_asked(attempts[it], told[it]) for it in ids}
         # What is still under way may yet be settled by whoever has it.
         ready = [it for it in pairs if not any(map(_is_pending, attempts[it.request_id]))]
         attempts |= self._corrected(ready, attempts, answers)
@@ -183,9 +192,9 @@ class LaterTruth:
         cursor.execute(ANSWERS_TO, (list(ids),))
         for request_id, model, _, has_answered, is_cached, is_estimated, *counts in cursor:
             given, written, cost = counts
-            if not has_answered or is_estimated or (given is None and not is_cached):
+            if not has_answered or is_estimated or given is None:
                 continue
-            usage = Usage(0, 0) if is_cached else Usage(given, written or 0)
+            usage = Usage(given, written or 0)
             known = 0 if is_cached else cost or self._price(model or "", usage)
             found[request_id][model] = Answer(model, usage, known)
         return found

@@ -8,7 +8,7 @@ did not come through us belongs to the day that LiteLLM says.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,43 +23,51 @@ from app.reconciliation.compare import Amounts, Ours, Pair, Theirs
 from app.utils.helpers import time_of_request_id
 
 AT_ONCE = 5_000
-# LiteLLM's clock is another one.
+# LiteLLM's clock is another one than ours.
 EARLY = timedelta(hours=1)
 # So long after a day's end one of its calls may be over, and the event of one be on its way.
 LONGEST_CALL, LONGEST_WAY = DAY, timedelta(days=8)
 CLIENT_LEFT = "client_left"
 
 # An answer is told once for each model that was asked; it is the same answer when it is told again
-# under another id. What the provider has counted stands before an estimate.
+# under another id. What the provider has counted stands before an estimate; what LiteLLM kept was
+# counted, and paid for, another time.
 ANSWERS = """
     SELECT DISTINCT ON (request_id, event_type, coalesce(model, model_used))
       request_id, coalesce(model, model_used) AS model, at,
       event_type = 'request_end' AS has_answered, is_cached,
       coalesce(status = 'client_left', false) AS is_estimated,
-      input_tokens, output_tokens, cost_micro_usd
+      CASE WHEN is_cached THEN 0 ELSE input_tokens END AS input_tokens,
+      CASE WHEN is_cached THEN 0 ELSE output_tokens END AS output_tokens,
+      CASE WHEN is_cached THEN 0 ELSE cost_micro_usd END AS cost_micro_usd
     FROM litellm_events
     WHERE event_type IN ('request_end', 'request_error') AND {which}
     ORDER BY request_id, event_type, coalesce(model, model_used),
-      coalesce(status = 'client_left', false), input_tokens IS NULL, at, id
+      coalesce(status = 'client_left', false), litellm_events.input_tokens IS NULL, at, id
 """
-OF_A_DAY = """
+# Those of the day, and of a margin around it.
+TOLD_ABOUT = """
     received_at >= %(received_from)s AND received_at < %(received_to)s
     AND at >= %(told_from)s AND at < %(told_to)s
-    AND CASE WHEN request_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$'
-      THEN request_id COLLATE "C" >= %(first_id)s AND request_id COLLATE "C" < %(end_id)s
-      ELSE at >= %(start)s AND at < %(end)s END
+"""
+# The time in an id of ours; of an id that was made a while before its call, LiteLLM's.
+MADE_AT = """
+    CASE WHEN request_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$'
+      THEN to_timestamp(
+        ('x' || substr(request_id, 1, 8) || substr(request_id, 10, 4))::bit(48)::bigint / 1000.0)
+    END
 """
 PAIRS = """
     WITH theirs AS (
-      SELECT request_id, min(at) AS at, max(model) AS model, bool_or(has_answered) AS has_answered,
+      SELECT request_id, min(at) AS at, max(model) AS model, {made_at} AS made_at,
+        bool_or(has_answered) AS has_answered,
         bool_and(is_cached) FILTER (WHERE has_answered) AS is_cached,
         bool_or(is_estimated) FILTER (WHERE has_answered) AS is_estimated,
-        bool_or(NOT is_estimated AND (is_cached OR input_tokens IS NOT NULL))
+        bool_or(NOT is_estimated AND input_tokens IS NOT NULL)
           FILTER (WHERE has_answered) AS is_exact,
         sum(input_tokens) FILTER (WHERE has_answered)::bigint AS input_tokens,
         sum(output_tokens) FILTER (WHERE has_answered)::bigint AS output_tokens,
-        sum(CASE WHEN is_cached THEN 0 ELSE cost_micro_usd END)
-          FILTER (WHERE has_answered)::bigint AS cost
+        sum(cost_micro_usd) FILTER (WHERE has_answered)::bigint AS cost
       FROM ({answers}) AS answers GROUP BY request_id
     ), adjustments AS (
       SELECT request_id, input_tokens, output_tokens, cost_micro_usd FROM audit_events
@@ -87,12 +95,17 @@ PAIRS = """
         WHERE request_id = theirs.request_id AND state IN ('settled', 'expired')
       ) END
     FROM ours FULL JOIN theirs ON theirs.request_id = ours.request_id
-    WHERE NOT ours.refused OR theirs.request_id IS NOT NULL
+    WHERE CASE WHEN ours.request_id IS NOT NULL
+      THEN NOT ours.refused OR theirs.request_id IS NOT NULL
+      WHEN theirs.made_at BETWEEN theirs.at - %(longest)s AND theirs.at + %(early)s
+      THEN theirs.made_at >= %(start)s AND theirs.made_at < %(end)s
+      ELSE theirs.at >= %(start)s AND theirs.at < %(end)s END
     ORDER BY id
 """
 NUMBER = "(SELECT id FROM audit_names WHERE kind = '{kind}' AND value = '{value}')"
 DAY_OF = PAIRS.format(
-    answers=ANSWERS.format(which=OF_A_DAY),
+    answers=ANSWERS.format(which=TOLD_ABOUT),
+    made_at=MADE_AT,
     **{
         name: NUMBER.format(kind=EVENT, value=value)
         for name, value in (
@@ -132,19 +145,13 @@ def _asked(span: Span) -> dict[str, Any]:
     return {
         "start": span.start,
         "end": span.end,
-        "first_id": first_id(span.start),
-        "end_id": first_id(span.end),
+        "early": EARLY,
+        "longest": LONGEST_CALL,
         "told_from": span.start - EARLY,
         "told_to": span.end + LONGEST_CALL,
         "received_from": span.start - EARLY,
         "received_to": span.end + LONGEST_WAY,
     }
-
-
-def first_id(at: datetime) -> str:
-    """Return what no id of a request is before that was made at this moment or later."""
-    milliseconds = f"{int(at.timestamp() * 1000):012x}"
-    return f"{milliseconds[:8]}-{milliseconds[8:]}"
 
 
 def _ours(row: list[Any], models: Labels) -> Ours | None:

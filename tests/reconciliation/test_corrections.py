@@ -154,6 +154,18 @@ def test_call_of_a_worker_that_was_lost_is_corrected(
     assert used(day)[0] == (100, 20, 2_000)
 
 
+def test_answer_of_the_only_model_is_known_by_whatever_name(
+    day: Day, service: ReconciliationService
+) -> None:
+    it = day.add(request_id(1), ESTIMATE, {"model": "openai/gpt-4o-2024-08-06"})
+    day.hold(it, HELD)
+    day.write()
+
+    service.reconcile(DAY)
+
+    assert charged(day) == {it: (120, 2_000)}
+
+
 def test_answer_from_the_cache_is_corrected_to_nothing(
     day: Day, service: ReconciliationService
 ) -> None:
@@ -165,6 +177,18 @@ def test_answer_from_the_cache_is_corrected_to_nothing(
 
     assert charged(day) == {it: (0, 0)}
     assert (found.matched, used(day)[0]) == (1, (0, 0, 0))
+
+
+def test_answer_from_the_cache_adds_nothing_to_what_another_model_took(
+    day: Day, service: ReconciliationService
+) -> None:
+    it = day.add(request_id(1), {}, {})
+    day.add(it, None, {"id": f"{it}:first", "model": "gpt-4", "is_cached": True})
+    day.write()
+
+    found = service.reconcile(DAY)
+
+    assert (found.matched, found.differing) == (1, 0)
 
 
 def test_call_that_no_budget_was_held_for_is_corrected_on_record_alone(

@@ -64,6 +64,11 @@ def _missing(day: Day, planted: Planted, numbers: Any) -> None:
     foreign = f"{ids[3][:14]}4{ids[3][15:]}"
     day.add(foreign, None, {"at": START + timedelta(hours=9)})
     planted.kinds["missing_here"] |= {*ids[:3], foreign}
+    # An id that somebody has made long before: the time in it says nothing of the call.
+    made = START - timedelta(days=30) + timedelta(milliseconds=len(planted.kinds["missing_here"]))
+    old = request_id(1, made)
+    day.add(old, None, {"at": START + timedelta(hours=10)})
+    planted.kinds["missing_here"].add(old)
     day.add(ids[4], {}, None)
     day.add(ids[5], {}, {"event_type": "request_error", "cost_micro_usd": 0, "status": "error"})
     planted.kinds["missing_there"] |= set(ids[4:])
@@ -89,7 +94,7 @@ def _harmless(day: Day, planted: Planted, numbers: Any) -> None:
     day.add(ids[2], None, {"id": f"{ids[2]}:again"})
     # From LiteLLM's cache: it says all the counts, and costs nothing.
     cached = {"usage": Usage(0, 0), "cost_micro_usd": 0, "detail": {"cache": True}}
-    day.add(ids[3], cached, {"is_cached": True, "cost_micro_usd": 0})
+    day.add(ids[3], cached, {"is_cached": True, "cost_micro_usd": 2_000})
     # Three days on its way.
     day.add(ids[4], {}, {"received_at": START + timedelta(days=3)})
     # The caller left: both sides can only estimate.
@@ -145,7 +150,7 @@ def test_planted_day_is_found_exactly_twice_and_corrected_once(
     second = service.reconcile(DAY)
 
     assert ids_by_kind(first) == planted.found
-    assert (first.missing_here, first.missing_there) == (4 * EACH, 2 * EACH)
+    assert (first.missing_here, first.missing_there) == (5 * EACH, 2 * EACH)
     assert (first.differing, first.estimated, first.adjusted) == (5 * EACH, EACH, 2 * EACH)
     assert first.matched == planted.matched
     assert second == first
