@@ -57,6 +57,7 @@ from app.services.litellm_transport import LiteLLMTransport
 from app.services.people_service import PeopleService
 from app.services.people_store import PeopleStore
 from app.services.readiness_service import ReadinessService
+from app.services.reconciliation_service import ReconciliationService
 from app.services.redis_link import RedisLink
 from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
@@ -95,6 +96,7 @@ class Services:
     readiness: ReadinessService
     alert_outbox: Outbox
     alert_delivery: AlertDelivery
+    reconciliation: ReconciliationService
     # None without Redis.
     shared_health: SharedHealth | None
     redis: RedisLink | None
@@ -108,12 +110,14 @@ class Services:
         await self.tokens.open()
         await self.litellm.open()
         await self.alert_delivery.open()
+        await self.reconciliation.open()
         if self.shared_health is not None:
             await self.shared_health.open(self.health)
 
     async def close(self) -> None:
         if self.shared_health is not None:
             await self.shared_health.close()
+        await self.reconciliation.close()
         await self.access.close()
         await self.litellm.close()
         await self.people.close()
@@ -227,6 +231,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
         alert_outbox,
         alert_delivery,
+        _reconciliation(settings, engine, catalog, clock),
         shared,
         redis,
     )
@@ -263,6 +268,14 @@ def _events(
         clock,
         takes_unsigned=not settings.is_production,
     )
+
+
+def _reconciliation(
+    settings: Settings, engine: Engine, catalog: Catalog, clock: Clock
+) -> ReconciliationService:
+    zone = ZoneInfo(settings.budgets.timezone)
+    trail = AuditStore(engine, AuditKeys(settings.audit.hmac_keys).current, zone)
+    return ReconciliationService(engine, LedgerStore(engine), trail, catalog, zone, clock)
 
 
 def _subjects(settings: Settings, clock: Clock) -> SubjectService:
@@ -315,4 +328,5 @@ events = cast("EventService", LocalProxy(lambda: _current().events))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
 alert_outbox = cast("Outbox", LocalProxy(lambda: _current().alert_outbox))
 alert_delivery = cast("AlertDelivery", LocalProxy(lambda: _current().alert_delivery))
+reconciliation = cast("ReconciliationService", LocalProxy(lambda: _current().reconciliation))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

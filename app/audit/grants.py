@@ -28,6 +28,8 @@ RIGHTS = {
     "closed_usage": ADD,
     # A hold is lifted, never deleted.
     "legal_holds": CHANGE,
+    # A day is compared again when somebody asks, never forgotten.
+    "reconciliations": CHANGE,
     "alembic_version": READ,
 }
 

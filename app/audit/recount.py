@@ -19,7 +19,7 @@ from app.audit.names import EVENT
 from app.audit.partitions import following
 from app.audit.queries import SUMS, Sums
 from app.audit.reading import labels_of, snapshot
-from app.audit.usage import CALL_EVENTS, FIRST_ERROR_STATUS
+from app.audit.usage import CALL_EVENTS, FIRST_ERROR_STATUS, SUMMED_EVENTS
 
 PLACE = ("day", "user_id", "team_id", "key_id", "model_id")
 BOUNDS = """
@@ -27,22 +27,24 @@ BOUNDS = """
       (SELECT min(at) FROM audit_events), (SELECT max(at) FROM audit_events)
 """
 DROPPED = "SELECT DISTINCT month FROM audit_drops"
+NUMBERS = """
+    ARRAY(SELECT id FROM audit_names WHERE kind = %(kind)s AND value = ANY (%({name})s))
+"""
 COUNTED = """
     SELECT (%(days)s::date[])[width_bucket(at, %(midnights)s::timestamptz[])] AS day,
       coalesce(user_id, 0) AS user_id, coalesce(team_id, 0) AS team_id,
       coalesce(key_id, 0) AS key_id, coalesce(model_used_id, model_id, 0) AS model_id,
-      count(*) AS requests,
+      count(*) FILTER (WHERE event = ANY ({calls})) AS requests,
       count(*) FILTER (WHERE status >= %(first_error)s) AS failed,
       count(*) FILTER (WHERE is_estimated) AS estimated,
       coalesce(sum(input_tokens), 0) AS input_tokens,
       coalesce(sum(output_tokens), 0) AS output_tokens,
       coalesce(sum(cost_micro_usd), 0) AS cost_micro_usd
     FROM audit_events
-    WHERE at >= %(start)s AND at < %(end)s AND event IN (
-      SELECT id FROM audit_names WHERE kind = %(kind)s AND value = ANY (%(events)s)
-    )
+    WHERE at >= %(start)s AND at < %(end)s AND event = ANY ({summed})
     GROUP BY 1, 2, 3, 4, 5
 """
+COUNTED = COUNTED.format(calls=NUMBERS.format(name="calls"), summed=NUMBERS.format(name="summed"))
 COMPARED = """
     WITH counted AS MATERIALIZED ({counted}),
     kept AS MATERIALIZED ({kept}),
@@ -191,7 +193,8 @@ def _asked(span: Span, dropped: set[date]) -> dict[str, Any]:
         "end": span.end,
         "first_error": FIRST_ERROR_STATUS,
         "kind": EVENT,
-        "events": sorted(CALL_EVENTS),
+        "calls": sorted(CALL_EVENTS),
+        "summed": sorted(SUMMED_EVENTS),
     }
 
 

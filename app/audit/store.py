@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -117,7 +117,7 @@ class AuditStore:
         Raises: DatabaseUnavailableError, after which they may or may not be there: they may be
         sent again; UnstorableEventError, where one of them will never fit.
         """
-        with self._cursor() as cursor:
+        with transaction(self._engine) as cursor:
             return self.append_in(cursor, events)
 
     def append_in(self, cursor: Any, events: Sequence[AuditEvent]) -> list[Checkpoint]:
@@ -125,8 +125,7 @@ class AuditStore:
 
         Raises: what psycopg2 raises.
         """
-        cursor.execute(BEGIN, (LOCK_ID,))
-        (now,) = cursor.fetchone()
+        now = lock_trail(cursor)
         new = _without_known(cursor, events)
         if not new:
             return []
@@ -193,22 +192,33 @@ class AuditStore:
             checkpoints.append(last)
         return checkpoints
 
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        """One transaction."""
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Any]:
+    """Yield the cursor of one transaction, which is committed in the end.
+
+    Raises: DatabaseUnavailableError; UnstorableEventError, where a value will never fit.
+    """
+    try:
+        connection: Any = engine.raw_connection()
         try:
-            connection: Any = self._engine.raw_connection()
-            try:
-                with connection.cursor() as cursor:
-                    yield cursor
-                connection.commit()
-            finally:
-                # Undoes what was not committed.
-                connection.close()
-        except psycopg2.DataError as fault:
-            raise UnstorableEventError from fault
-        except (psycopg2.Error, DBAPIError, PoolTimeoutError) as fault:
-            raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+            with connection.cursor() as cursor:
+                yield cursor
+            connection.commit()
+        finally:
+            # Undoes what was not committed.
+            connection.close()
+    except psycopg2.DataError as fault:
+        raise UnstorableEventError from fault
+    except (psycopg2.Error, DBAPIError, PoolTimeoutError) as fault:
+        raise DatabaseUnavailableError(retry_after_s=RETRY_AFTER_S) from fault
+
+
+def lock_trail(cursor: Any) -> datetime:
+    """Be alone in the trail until the transaction ends; return the time."""
+    cursor.execute(BEGIN, (LOCK_ID,))
+    (now,) = cursor.fetchone()
+    return cast("datetime", now)
 
 
 def checkpoint_of(row: Sequence[Any]) -> Checkpoint:

@@ -10,6 +10,9 @@ from app.audit.names import KEY, MODEL, TEAM, USER, Name
 
 # Events that are a call to a model.
 CALL_EVENTS = frozenset({"request", "refusal"})
+# Says by how much a call was something else than its own event says; it is no call.
+ADJUSTMENT = "adjustment"
+SUMMED_EVENTS = CALL_EVENTS | {ADJUSTMENT}
 FIRST_ERROR_STATUS = 400
 
 
@@ -24,7 +27,7 @@ def usage_rows(
         return 0 if value is None else names[kind, value].id
 
     for event in events:
-        if event.event not in CALL_EVENTS:
+        if event.event not in SUMMED_EVENTS:
             continue
         place = (
             event.at.astimezone(zone).date(),
@@ -35,7 +38,7 @@ def usage_rows(
         )
         usage = event.usage
         amounts = (
-            1,
+            int(event.event in CALL_EVENTS),
             int((event.status or 0) >= FIRST_ERROR_STATUS),
             int(event.is_estimated),
             usage.input_tokens if usage else 0,

@@ -26,6 +26,7 @@ from app.cli.budgets import budgets
 from app.cli.keys import keys
 from app.cli.output import say, say_unusable, text
 from app.cli.people import teams, users
+from app.cli.reconcile import reconcile
 from app.cli.server import drain, litellm_config, run, serve
 from app.cli.subject import subject
 from app.cli.usage import usage
@@ -69,7 +70,7 @@ for question in (list_events, recount, chargeback, replay):
     audit.add_command(question)
 for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams):
     cli.add_command(command)
-for command in (usage, audit, alerts):
+for command in (usage, audit, alerts, reconcile):
     cli.add_command(command)
 cli.add_command(subject)
 

@@ -121,6 +121,28 @@ TEXTS: dict[str, dict[str, str]] = {
         "channel_was_enabled": "o canal {name} já estava ligado",
         "channels_off": "desligados, não recebem alertas: {names}; "
         "ligue com solaris alerts enable NOME",
+        "reconcile_day": "{day}: {requests} requisições comparadas; {matched} conferem "
+        "({estimated} só por estimativa, {adjusted} corrigidas), {missing_here} faltam aqui, "
+        "{missing_there} faltam no LiteLLM, {differing} diferem",
+        "reconcile_difference": "as divergências somam US$ {amount}",
+        "reconcile_adjusted": "as correções de estimativas somam US$ {amount}",
+        "reconcile_open": "{day} ainda não terminou: o que está em andamento pode faltar",
+        "reconcile_future": "--day: {day} ainda não começou",
+        "reconcile_busy": "outra conferência está em andamento; tente de novo depois",
+        "reconcile_dropped": "{day}: a retenção já descartou linhas deste dia; nada há a comparar",
+        "reconcile_more": "mais {count} divergências não são mostradas; veja todas com --json",
+        "reconcile_lost": "só as primeiras {count} divergências são guardadas; as contagens são "
+        "de todas",
+        "bill_no_day": "--bill: {path} não tem nada de {day}",
+        "bill_unreadable": "--bill: {path} não pode ser lido: {reason}",
+        "bill_columns": "--bill: {path}: a primeira linha não nomeia {columns}; diga o nome com "
+        "--bill-columns date=...,model=...,amount=...",
+        "bill_names": "--bill-columns: escreva date=NOME,model=NOME,amount=NOME",
+        "bill_empty": "--bill: {path} não tem linhas",
+        "bill_line": "linha {number}: {column} não se entende",
+        "bill_refused": "--bill: {path} não foi usado:",
+        "bill_good": "a fatura confere",
+        "bill_differs": "a fatura difere em {rows} linhas",
         "yes": "sim",
         "no": "não",
     },
@@ -237,6 +259,28 @@ TEXTS: dict[str, dict[str, str]] = {
         "channel_was_enabled": "channel {name} was on",
         "channels_off": "switched off, they get no alerts: {names}; "
         "switch one on with solaris alerts enable NAME",
+        "reconcile_day": "{day}: {requests} requests compared; {matched} match "
+        "({estimated} as estimates only, {adjusted} corrected), {missing_here} are missing here, "
+        "{missing_there} are missing at LiteLLM, {differing} differ",
+        "reconcile_difference": "the discrepancies come to US$ {amount}",
+        "reconcile_adjusted": "corrections of estimates come to US$ {amount}",
+        "reconcile_open": "{day} is not over: what is under way may be missing",
+        "reconcile_future": "--day: {day} has not begun",
+        "reconcile_busy": "another reconciliation is under way; try again later",
+        "reconcile_dropped": "{day}: retention has dropped rows of this day; there is nothing to "
+        "compare with",
+        "reconcile_more": "{count} more discrepancies are not shown; see them all with --json",
+        "reconcile_lost": "only the first {count} discrepancies are kept; the counts are of all",
+        "bill_no_day": "--bill: {path} has nothing of {day}",
+        "bill_unreadable": "--bill: {path} cannot be read: {reason}",
+        "bill_columns": "--bill: {path}: the first line does not name {columns}; say how they are "
+        "called with --bill-columns date=...,model=...,amount=...",
+        "bill_names": "--bill-columns: write date=NAME,model=NAME,amount=NAME",
+        "bill_empty": "--bill: {path} has no lines",
+        "bill_line": "line {number}: {column} cannot be read",
+        "bill_refused": "--bill: {path} was not used:",
+        "bill_good": "the bill agrees",
+        "bill_differs": "the bill differs in {rows} rows",
         "yes": "yes",
         "no": "no",
     },
@@ -284,6 +328,7 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "pending": "reservado",
         "left": "resta",
         "would_refuse": "recusaria",
+        "credited": "devolvido",
         "renews_at": "renova",
     },
     "en": {
@@ -297,6 +342,7 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "pending": "pending",
         "left": "left",
         "would_refuse": "would refuse",
+        "credited": "credited",
         "renews_at": "renews",
     },
 }
@@ -461,6 +507,87 @@ REPLAY_COLUMNS: dict[str, dict[str, str]] = {
         "first_at": "first (UTC)",
         "first_request_id": "first request",
         "periods": "periods",
+    },
+}
+
+
+# What `solaris reconcile` says of a model, of a request and of a bill's line; money in micro-USD.
+RECONCILIATION_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "day": "dia",
+        "model": "modelo",
+        "matched": "conferem",
+        "missing_here": "faltam aqui",
+        "missing_there": "faltam lá",
+        "differing": "diferem",
+        "adjusted": "corrigidas",
+        "our_micro_usd": "nosso custo",
+        "litellm_micro_usd": "custo do LiteLLM",
+        "bill_micro_usd": "fatura",
+        "difference_micro_usd": "diferença",
+        "good": "confere",
+        "kind": "o quê",
+        "reason": "por quê",
+        "request_id": "requisição",
+        "tokens": "tokens aqui/lá",
+        "cost": "custo aqui/lá",
+    },
+    "en": {
+        "day": "day",
+        "model": "model",
+        "matched": "match",
+        "missing_here": "missing here",
+        "missing_there": "missing there",
+        "differing": "differ",
+        "adjusted": "corrected",
+        "our_micro_usd": "our cost",
+        "litellm_micro_usd": "LiteLLM's cost",
+        "bill_micro_usd": "bill",
+        "difference_micro_usd": "difference",
+        "good": "agrees",
+        "kind": "what",
+        "reason": "why",
+        "request_id": "request",
+        "tokens": "tokens here/there",
+        "cost": "cost here/there",
+    },
+}
+
+# Why a request is a discrepancy; for people, scripts read the codes.
+RECONCILIATION_REASONS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "missing_here": "falta aqui",
+        "missing_there": "falta lá",
+        "differing": "difere",
+        "not_by_the_proxy": "não passou pelo proxy",
+        "not_on_record": "sem registro",
+        "only_in_the_ledger": "só no livro-razão",
+        "refused": "recusada aqui",
+        "not_charged": "não cobrada aqui",
+        "failed_there": "o LiteLLM diz que falhou",
+        "no_event": "o LiteLLM nada disse",
+        "event_lost": "só o cabeçalho da resposta",
+        "input_tokens": "tokens de entrada",
+        "output_tokens": "tokens de saída",
+        "cost": "custo",
+        "stated_cost": "custo no cabeçalho",
+    },
+    "en": {
+        "missing_here": "missing here",
+        "missing_there": "missing there",
+        "differing": "differs",
+        "not_by_the_proxy": "not by the proxy",
+        "not_on_record": "not on record",
+        "only_in_the_ledger": "only in the ledger",
+        "refused": "refused here",
+        "not_charged": "not charged here",
+        "failed_there": "LiteLLM says it failed",
+        "no_event": "LiteLLM said nothing",
+        "event_lost": "only the answer's header",
+        "input_tokens": "input tokens",
+        "output_tokens": "output tokens",
+        "cost": "cost",
+        "stated_cost": "cost in the header",
     },
 }
 

@@ -152,6 +152,7 @@ class MessageReader(StreamReader):
             # Counts add up over the stream: each later one stands for all so far.
             self._counts |= {name: n for name, n in _counts(usage).items() if n}
             self.usage = _usage(self._counts)
+            self.note_cost(usage)
         return event
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from app.utils.money import micro_usd
+
 
 class ErrorFacts(Protocol):
     """What an API says of an error beside its message; every SolarisError has it."""
@@ -87,11 +89,13 @@ class StreamReader(ABC):
 
     ``usage`` is what was last said of it; ``is_complete`` tells that the answer's proper end has
     come, ``has_failed`` that the upstream has given it up. ``received_tokens`` is how much came,
-    for an answer of which nobody ever says it.
+    for an answer of which nobody ever says it; ``stated_cost`` is what LiteLLM says beside the
+    usage that it cost, in micro-USD.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.stated_cost: int | None = None
         self.received_tokens = 0
         self._shortest_event = 1 << 30
         self.is_complete = False
@@ -104,6 +108,10 @@ class StreamReader(ABC):
         self._shortest_event = min(self._shortest_event, size)
         extra = size - self._shortest_event
         self.received_tokens += 1 if extra <= LONG_TOKEN_BYTES else extra // BYTES_PER_TOKEN
+
+    def note_cost(self, usage: object) -> None:
+        cost = micro_usd(usage.get("cost")) if isinstance(usage, Mapping) else None
+        self.stated_cost = self.stated_cost if cost is None else cost
 
     @abstractmethod
     def read(self, event: bytes) -> bytes:

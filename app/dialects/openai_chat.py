@@ -101,6 +101,7 @@ class CompletionReader(StreamReader):
         if usage is None:
             return event
         self.usage = usage
+        self.note_cost(content.get("usage"))
         return event if self._forward_usage or _says_something(content) else b""
 
 

@@ -86,7 +86,9 @@ class ResponseReader(StreamReader):
         if kind in _LAST_EVENTS:
             self.is_complete = True
             response = content.get("response")
-            self.usage = _usage(response.get("usage") if isinstance(response, Mapping) else None)
+            usage = response.get("usage") if isinstance(response, Mapping) else None
+            self.usage = _usage(usage)
+            self.note_cost(usage)
         return event
 
 

@@ -1,8 +1,8 @@
 """The rules of the ledger, on lines and holds that are in memory; no I/O, no clock of its own.
 
 What holds after every operation: a hold is resolved once; what is posted never shrinks; posted
-plus pending passes no enforced limit, except where a settlement is above its hold, since the
-provider did bill that.
+plus pending, less what is credited, passes no enforced limit, except where a settlement is above
+its hold, since the provider did bill that.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Line:
     pending: int = 0
     # Attempts that came here without room, and went on because the budget is a shadow.
     would_refuse: int = 0
+    # Of what is posted, what was posted too much on an estimate: room again.
+    credited: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,13 @@ class Spend:
             min(self.tokens, other.tokens),
             min(self.cost_micro_usd, other.cost_micro_usd),
             min(self.requests, other.requests),
+        )
+
+    def minus(self, other: Spend) -> Spend:
+        return Spend(
+            self.tokens - other.tokens,
+            self.cost_micro_usd - other.cost_micro_usd,
+            self.requests - other.requests,
         )
 
 
@@ -103,6 +112,12 @@ class Hold:
     checkpoint: Spend | None = None
     posted: Spend = NOTHING
     is_estimated: bool = False
+    # Of what is posted, what the later truth has taken back.
+    credited: Spend = NOTHING
+
+    @property
+    def charged(self) -> Spend:
+        return self.posted.minus(self.credited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,14 @@ class Settle:
     request_id: str
     spend: Spend
     is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Correct, once, what was posted on an estimate, by what it is known to have been."""
+
+    request_id: str
+    spend: Spend
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +242,7 @@ class Post:
         return [lease for _, _, lease in self.charges if lease is not None]
 
 
-Operation = Reserve | Settle | Release | Checkpoint | Expire | Lease | Post
+Operation = Reserve | Settle | Adjust | Release | Checkpoint | Expire | Lease | Post
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +310,8 @@ class Book:
         match operation:
             case Reserve():
                 return self._reserve(operation)
-            case Settle():
-                return self._settle(operation)
+            case Settle() | Adjust():
+                return self._charge(operation)
             case Release():
                 return self._release(operation.request_id)
             case Checkpoint():
@@ -300,7 +323,7 @@ class Book:
 
     def left(self, account: Account) -> int:
         line = self.lines[account.key]
-        return account.budget.limit - line.posted - line.pending
+        return account.budget.limit - line.posted - line.pending + line.credited
 
     def without_room(self, accounts: Iterable[Account], spend: Spend) -> list[Account]:
         """Return the accounts that have less left than ``spend``."""
@@ -364,6 +387,11 @@ class Book:
         )
         self.changed_holds.add(wish.request_id)
 
+    def _charge(self, operation: Settle | Adjust) -> Resolved:
+        if isinstance(operation, Adjust):
+            return self._adjust(operation)
+        return self._settle(operation)
+
     def _settle(self, end: Settle) -> Resolved:
         hold = self.holds.get(end.request_id)
         if hold is None or hold.state is HoldState.SETTLED:
@@ -371,6 +399,18 @@ class Book:
         # Late, after it expired or was given back: what was posted stays, and the rest is added.
         self._post(hold, end.spend.largest(hold.posted))
         hold.is_estimated = end.is_estimated
+        return self._resolve(hold, HoldState.SETTLED)
+
+    def _adjust(self, truth: Adjust) -> Resolved:
+        hold = self.holds.get(truth.request_id)
+        if hold is None or not hold.is_estimated:
+            return Resolved(hold)
+        # What was too little is posted; what was too much stays posted, and is given back beside.
+        self._post(hold, truth.spend.largest(hold.posted))
+        hold.credited = hold.posted.minus(truth.spend)
+        for entry in hold.entries:
+            self._line(entry.key).credited += hold.credited.of(entry.metric)
+        hold.is_estimated = False
         return self._resolve(hold, HoldState.SETTLED)
 
     def _release(self, request_id: str) -> Resolved:

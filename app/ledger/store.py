@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.config.catalog import Limit
 from app.ledger.book import (
+    NOTHING,
     Book,
     Checkpoint,
     Entry,
@@ -49,46 +50,50 @@ SET plan_cache_mode = force_generic_plan;
 PREPARE ledger_lock (text[], json) AS
 WITH locked_holds AS MATERIALIZED (
     SELECT request_id, state, model, user_id, team_id, key_id, entries, held, checkpoint, posted,
-           is_estimated, expires_at
+           is_estimated, credited, expires_at
     FROM holds WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE
 ), locked_lines AS MATERIALIZED (
     SELECT line.budget_id, line.subject, line.period_start,
-           line.posted, line.pending, line.would_refuse
+           line.posted, line.pending, line.would_refuse, line.credited
     FROM json_to_recordset($2)
            AS wanted (budget_id bigint, subject text, period_start timestamptz)
     JOIN budget_lines AS line USING (budget_id, subject, period_start)
     ORDER BY line.budget_id, line.subject, line.period_start FOR UPDATE OF line
 )
 -- The parts of a UNION ALL run one after the other: holds are locked before lines.
-SELECT row_to_json(locked_holds)::text, NULL, NULL, NULL, NULL, NULL, NULL FROM locked_holds
+SELECT row_to_json(locked_holds)::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM locked_holds
 UNION ALL
-SELECT NULL, budget_id, subject, period_start, posted, pending, would_refuse FROM locked_lines;
+SELECT NULL, budget_id, subject, period_start, posted, pending, would_refuse, credited
+FROM locked_lines;
 
 PREPARE ledger_save_lines (json) AS
 UPDATE budget_lines AS line
-SET posted = new.posted, pending = new.pending, would_refuse = new.would_refuse
+SET posted = new.posted, pending = new.pending, would_refuse = new.would_refuse,
+    credited = new.credited
 FROM json_to_recordset($1) AS new (budget_id bigint, subject text, period_start timestamptz,
-                                   posted bigint, pending bigint, would_refuse bigint)
+                                   posted bigint, pending bigint, would_refuse bigint,
+                                   credited bigint)
 WHERE line.budget_id = new.budget_id
   AND line.subject = new.subject
   AND line.period_start = new.period_start;
 
 PREPARE ledger_add_holds (json) AS
 INSERT INTO holds (request_id, state, model, user_id, team_id, key_id, entries, held, checkpoint,
-                   posted, is_estimated, expires_at)
+                   posted, is_estimated, credited, expires_at)
 SELECT * FROM json_to_recordset($1) AS new (
     request_id text, state text, model text, user_id text, team_id text, key_id text,
     entries jsonb, held jsonb, checkpoint jsonb, posted jsonb, is_estimated boolean,
-    expires_at timestamptz);
+    credited jsonb, expires_at timestamptz);
 
 PREPARE ledger_save_holds (json) AS
 UPDATE holds
 SET state = new.state, model = new.model, entries = new.entries, held = new.held,
     checkpoint = new.checkpoint, posted = new.posted, is_estimated = new.is_estimated,
-    expires_at = new.expires_at
+    credited = new.credited, expires_at = new.expires_at
 FROM json_to_recordset($1) AS new (
     request_id text, state text, model text, entries jsonb, held jsonb, checkpoint jsonb,
-    posted jsonb, is_estimated boolean, expires_at timestamptz)
+    posted jsonb, is_estimated boolean, credited jsonb, expires_at timestamptz)
 WHERE holds.request_id = new.request_id
 """
 LOCK = "BEGIN; EXECUTE ledger_lock (%s, %s)"
@@ -122,7 +127,7 @@ REMOVE_BUDGET = """
     RETURNING id
 """
 LINES = """
-    SELECT subject, posted, pending, would_refuse FROM budget_lines
+    SELECT subject, posted, pending, would_refuse, credited FROM budget_lines
     WHERE budget_id = %s AND period_start = %s ORDER BY subject
 """
 ADD_BUDGETS = """
@@ -349,6 +354,7 @@ def _line_row(book: Book, key: LineKey) -> dict[str, Any]:
         "posted": line.posted,
         "pending": line.pending,
         "would_refuse": line.would_refuse,
+        "credited": line.credited,
     }
 
 
@@ -370,6 +376,7 @@ def _hold(row: Mapping[str, Any]) -> Hold:
         Spend(*checkpoint) if checkpoint else None,
         Spend(*row["posted"]),
         row["is_estimated"],
+        Spend(*row["credited"]) if row["credited"] else NOTHING,
     )
 
 
@@ -388,6 +395,7 @@ def _hold_row(hold: Hold) -> dict[str, Any]:
         "checkpoint": _amounts(hold.checkpoint) if hold.checkpoint else None,
         "posted": _amounts(hold.posted),
         "is_estimated": hold.is_estimated,
+        "credited": _amounts(hold.credited) if hold.credited != NOTHING else None,
         "expires_at": hold.expires_at,
     }
 

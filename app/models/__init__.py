@@ -18,6 +18,7 @@ from app.models.keys import ApiKey
 from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
 from app.models.litellm_events import LiteLLMEventRow
 from app.models.people import Team, User
+from app.models.reconciliation import ReconciliationRow
 
 __all__ = [
     "AlertChannelRow",
@@ -38,6 +39,7 @@ __all__ = [
     "LegalHoldRow",
     "LineRow",
     "LiteLLMEventRow",
+    "ReconciliationRow",
     "Team",
     "UsageDayRow",
     "UsageMonthRow",

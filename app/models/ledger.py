@@ -58,6 +58,7 @@ class LineRow(Base):
     __table_args__ = (
         CheckConstraint("posted >= 0", name="posted"),
         CheckConstraint("pending >= 0", name="pending"),
+        CheckConstraint("credited BETWEEN 0 AND posted", name="credited"),
     )
 
     budget_id: Mapped[int] = mapped_column(ForeignKey("budgets.id"), primary_key=True)
@@ -67,6 +68,8 @@ class LineRow(Base):
     pending: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     # Attempts that a shadow budget had no room for, and let pass.
     would_refuse: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # Of what is posted, what was posted too much on an estimate.
+    credited: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class HoldRow(Base):
@@ -97,6 +100,8 @@ class HoldRow(Base):
     checkpoint: Mapped[list[Any] | None] = mapped_column(JSONB)
     posted: Mapped[list[Any]] = mapped_column(JSONB)
     is_estimated: Mapped[bool] = mapped_column(server_default=text("false"))
+    # As `posted`; only where the later truth has taken some of it back.
+    credited: Mapped[list[Any] | None] = mapped_column(JSONB)
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 

@@ -77,6 +77,10 @@ class AnswerStream(AsyncIterator[bytes]):
         return self._reader.usage
 
     @property
+    def stated_cost(self) -> int | None:
+        return self._reader.stated_cost
+
+    @property
     def received_tokens(self) -> int:
         return self._reader.received_tokens
 

@@ -47,8 +47,9 @@ class BudgetState:
             "limit": budget.limit,
             "posted": line.posted,
             "pending": line.pending,
-            "left": max(0, budget.limit - line.posted - line.pending),
+            "left": max(0, budget.limit - line.posted - line.pending + line.credited),
             "would_refuse": line.would_refuse,
+            "credited": line.credited,
             "renews_at": self.account.window.end,
         }
 

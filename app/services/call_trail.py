@@ -56,6 +56,8 @@ class CallTrail:
     holds: list[Hold] = field(default_factory=list)
     model_used: str | None = None
     is_from_cache: bool = False
+    # What LiteLLM's own answer says that it cost, in micro-USD.
+    litellm_cost: int | None = None
     first_byte_ms: int | None = None
     # Where the texts are kept too.
     keep: Callable[[CallTrail], None] | None = None
@@ -126,6 +128,8 @@ class CallTrail:
             yield "stream", True
         if self.is_from_cache:
             yield "cache", True
+        elif self.litellm_cost is not None:
+            yield "litellm_cost", self.litellm_cost
         yield from self._held()
 
     def _held(self) -> Iterator[tuple[str, Any]]:

@@ -44,6 +44,7 @@ from app.utils.exceptions import (
 )
 from app.utils.helpers import generate_request_id
 from app.utils.litellm_logger import LiteLLMLogger
+from app.utils.money import micro_usd
 from app.utils.pseudonyms import stand_in
 
 __all__ = ["LiteLLMService", "ModelInfo", "ModelStatus"]
@@ -58,6 +59,8 @@ BEST_FIRST = (
 )
 # Only on answers from LiteLLM's cache.
 CACHE_HIT_HEADER = "x-litellm-cache-key"
+# Not on streams: those say it in their usage.
+COST_HEADER = "x-litellm-response-cost"
 
 NOBODY = Payer(None, None, None)
 
@@ -315,6 +318,7 @@ class LiteLLMService:
         metadata = self._metadata(call, model, opened.answer)
         body, trail = opened.body, call.trail
         trail.model_used, trail.is_from_cache = model.name, metadata["cache_hit"]
+        trail.litellm_cost = micro_usd(opened.answer.headers.get(COST_HEADER))
         self._keep_text(call, opened.body)
         if isinstance(body, AnswerStream):
             trail.is_stream, trail.first_byte_ms = True, metadata["response_time_ms"]
@@ -371,6 +375,8 @@ class LiteLLMService:
         stream: AnswerStream,
     ) -> None:
         self._tokens.leave(slot)
+        if stream.stated_cost is not None:
+            call.trail.litellm_cost = stream.stated_cost
         usage = stream.usage if stream.usage is not None and stream.usage.is_known else None
         if metadata["cache_hit"] or (stream.is_complete and usage is not None):
             self._settle(hold, metadata, usage)

@@ -51,7 +51,8 @@ BUDGETS = text("""
     ORDER BY id
 """)
 LINES = text("""
-    SELECT scope, line.subject, metric, period, period_start, posted, pending, would_refuse
+    SELECT scope, line.subject, metric, period, period_start, posted, pending, would_refuse,
+      credited
     FROM budget_lines AS line JOIN budgets ON budgets.id = line.budget_id
     WHERE (scope = 'user' AND line.subject = :person)
       OR (scope = 'key' AND line.subject = ANY(:keys))
@@ -59,7 +60,7 @@ LINES = text("""
 """)
 HOLDS = text("""
     SELECT request_id, state, model, team_id AS team, key_id AS key, held, posted, is_estimated,
-      created_at FROM holds
+      credited, created_at FROM holds
     WHERE user_id = :person OR (user_id IS NULL AND key_id = ANY(:keys)) ORDER BY created_at
 """)
 CALLS = text("SELECT calls FROM calls_under_way WHERE person = :person")

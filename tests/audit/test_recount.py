@@ -27,10 +27,11 @@ from tests.audit.trails import KEYS, PRESENT, ZONE, changed
 TABLES = "audit_events, audit_checkpoints, audit_names, usage_days, usage_months"
 FIRST = datetime(2026, 10, 23, tzinfo=UTC)
 names = st.sampled_from([None, "a", "b", "é;=1"])
-amounts = st.integers(0, 10**6)
+# An adjustment may take away.
+amounts = st.integers(-(10**6), 10**6)
 facts = st.fixed_dictionaries(
     {
-        "event": st.sampled_from(["request", "refusal", "budget_set", "litellm_request_end"]),
+        "event": st.sampled_from(["request", "refusal", "adjustment", "budget_set"]),
         "user": names,
         "team": names,
         "key": names,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from app.ledger.book import (
+    Adjust,
     Book,
     Checkpoint,
     Demand,
@@ -21,6 +22,7 @@ from app.ledger.book import (
     Refused,
     Release,
     Reserve,
+    Resolved,
     Settle,
     Spend,
 )
@@ -269,3 +271,69 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 test_ledger_under_any_history_keeps_its_invariants = LedgerMachine.TestCase
+
+
+def estimated(book: Book, it: Account, tokens: int) -> None:
+    book.run(reserve("a", it))
+    book.run(Settle("a", Spend(tokens, 0), is_estimated=True))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "posted", "credited"), [(90, 90, 0), (60, 60, 0), (20, 60, 40), (0, 60, 60)]
+)
+def test_adjustment_leaves_room_for_what_it_really_was(
+    tokens: int, posted: int, credited: int
+) -> None:
+    it = account(100)
+    book = book_of(it)
+    estimated(book, it, 60)
+
+    book.run(Adjust("a", Spend(tokens, 0)))
+
+    line = book.lines[it.key]
+    assert (line.posted, line.credited, book.left(it)) == (posted, credited, 100 - tokens)
+
+
+def test_adjustment_that_comes_again_changes_nothing() -> None:
+    it = account(100)
+    book = book_of(it)
+    estimated(book, it, 60)
+
+    for tokens in (20, 90, 20):
+        book.run(Adjust("a", Spend(tokens, 0)))
+
+    assert book.left(it) == 80
+
+
+def test_adjustment_of_what_was_counted_changes_nothing() -> None:
+    it = account(100)
+    book = book_of(it)
+    book.run(reserve("a", it))
+    book.run(Settle("a", Spend(60, 0)))
+
+    book.run(Adjust("a", Spend(20, 0)))
+
+    assert book.left(it) == 40
+
+
+def test_adjustment_of_a_call_under_way_changes_nothing() -> None:
+    it = account(100)
+    book = book_of(it)
+    book.run(reserve("a", it))
+
+    outcome = book.run(Adjust("a", Spend(20, 0)))
+
+    assert (book.left(it), book.holds["a"].state) == (0, HoldState.PENDING)
+    assert outcome == Resolved(book.holds["a"])
+
+
+def test_late_settlement_after_an_adjustment_changes_nothing() -> None:
+    it = account(100)
+    book = book_of(it)
+    book.run(reserve("a", it))
+    book.run(Expire("a"))
+    book.run(Adjust("a", Spend(20, 0)))
+
+    book.run(Settle("a", Spend(70, 0)))
+
+    assert book.left(it) == 80

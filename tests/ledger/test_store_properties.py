@@ -34,6 +34,7 @@ from psycopg2.extensions import cursor as PostgresCursor  # noqa: N812  # lower 
 from sqlalchemy import Engine, create_engine
 
 from app.ledger.book import (
+    Adjust,
     Checkpoint,
     Demand,
     Expire,
@@ -56,8 +57,11 @@ LIFETIME = timedelta(seconds=30)
 # Half an hour before a month ends there, so that jumps cross the ends of all periods.
 START = datetime(2026, 12, 1, 2, 30, tzinfo=UTC)
 
-LINES = "SELECT budget_id, subject, period_start, posted, pending, would_refuse FROM budget_lines"
-HOLDS = "SELECT request_id, state, posted, entries FROM holds"
+LINES = """
+    SELECT budget_id, subject, period_start, posted, pending, would_refuse, credited
+    FROM budget_lines
+"""
+HOLDS = "SELECT request_id, state, posted, entries, credited FROM holds"
 
 IDS = st.sampled_from([f"call-{number}" for number in range(12)])
 PEOPLE = st.sampled_from(["ana", "bia"])
@@ -96,12 +100,13 @@ class SettleAt:
     percent: int
 
 
-Wished = Wish | SettleAt | Settle | Release | Expire | tuple[str, Spend | None]
+Wished = Wish | SettleAt | Settle | Adjust | Release | Expire | tuple[str, Spend | None]
 OPERATIONS: st.SearchStrategy[Wished] = st.one_of(
     st.builds(Wish, IDS, st.sampled_from(["large", "small"]), PEOPLE, DEMANDS),
     st.builds(Wish, IDS, st.sampled_from(["large", "small"]), PEOPLE, DEMANDS),
     st.builds(SettleAt, IDS, st.sampled_from([30, 100, 100, 130])),
     st.builds(Settle, IDS, SPENDS, is_estimated=st.booleans()),
+    st.builds(Adjust, IDS, SPENDS),
     st.builds(Release, IDS),
     st.builds(Expire, IDS),
     st.tuples(IDS, st.one_of(st.none(), SPENDS)),
@@ -192,7 +197,12 @@ class Database:
             return cursor.fetchall()
 
     def sums(self) -> dict[LineKey, Sums]:
-        return {(row[0], row[1], row[2]): (row[3], row[4], row[5]) for row in self.rows(LINES)}
+        return {
+            (budget_id, subject, start): (posted, pending, would_refuse, credited)
+            for budget_id, subject, start, posted, pending, would_refuse, credited in self.rows(
+                LINES
+            )
+        }
 
     def close(self) -> None:
         self.pool.shutdown()
@@ -301,35 +311,40 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def no_enforced_limit_is_passed_but_by_what_was_billed(self) -> None:
         limits = {budget.id: budget for budget in self.budgets}
-        for key, (posted, pending, _) in self.database.sums().items():
+        for key, (posted, pending, _, credited) in self.database.sums().items():
             if limits[key[0]].mode == "enforce":
-                assert posted + pending <= limits[key[0]].limit + self.truth.overrun[key]
+                taken = posted + pending - credited
+                assert taken <= limits[key[0]].limit + self.truth.overrun[key]
 
     @invariant()
     def holds_and_lines_agree_and_nothing_shrinks(self) -> None:
         sums = self.database.sums()
         holds = self.database.rows(HOLDS)
-        charged, held = dict.fromkeys(sums, 0), dict.fromkeys(sums, 0)
-        for _, state, amounts, entries in holds:
+        charged, held, given_back = (dict.fromkeys(sums, 0) for _ in range(3))
+        for _, state, amounts, entries, credited in holds:
             for key, metric, amount in _drawn(entries):
-                charged[key] += amounts[("tokens", "cost", "requests").index(metric)]
+                index = ("tokens", "cost", "requests").index(metric)
+                charged[key] += amounts[index]
+                given_back[key] += credited[index] if credited else 0
                 held[key] += amount if state == "pending" else 0
                 assert amount >= 0
-        assert {key: (charged[key], held[key]) for key in sums} == {
-            key: (posted, pending) for key, (posted, pending, _) in sums.items()
+        assert {key: (charged[key], held[key], given_back[key]) for key in sums} == {
+            key: (posted, pending, credited) for key, (posted, pending, _, credited) in sums.items()
         }
-        for key, (posted, pending, _) in sums.items():
+        for key, (posted, pending, _, credited) in sums.items():
             assert posted >= self.posted.get(key, 0)
             assert pending >= 0
+            assert 0 <= credited <= posted
             self.posted[key] = posted
         self._check_resolutions(holds)
 
     def _check_resolutions(self, holds: Sequence[tuple[Any, ...]]) -> None:
-        now = {request_id: (state, posted) for request_id, state, posted, _ in holds}
+        now = {request_id: (state, posted) for request_id, state, posted, _, _ in holds}
         for request_id, (state, posted) in self.seen.items():
             later, later_posted = now[request_id]
             assert (state, later) in ALLOWED
-            assert state != "settled" or posted == later_posted
+            is_adjusted = self.truth.calls[request_id].truth is not None
+            assert state != "settled" or posted == later_posted or is_adjusted
             assert all(a <= b for a, b in zip(posted, later_posted, strict=True))
         self.seen = now
 

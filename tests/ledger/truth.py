@@ -9,6 +9,7 @@ from datetime import datetime
 
 from app.ledger.book import (
     LEAST_OUTPUT_TOKENS,
+    Adjust,
     Checkpoint,
     Demand,
     Expire,
@@ -26,8 +27,8 @@ from app.ledger.book import (
 from app.ledger.rules import Account
 
 Amounts = dict[str, int]
-# (posted, pending, would refuse)
-Sums = tuple[int, int, int]
+# (posted, pending, would refuse, credited)
+Sums = tuple[int, int, int, int]
 # What an outcome says, and nothing of how.
 Said = tuple[object, ...]
 NO_SUCH_HOLD: Said = ("no such hold",)
@@ -46,6 +47,9 @@ class Call:
     state: str = "pending"
     at_least: Amounts | None = None
     charged: Amounts = field(default_factory=lambda: {"tokens": 0, "cost": 0, "requests": 0})
+    is_estimated: bool = False
+    # What it really was, where that came to be known after an estimate.
+    truth: Amounts | None = None
 
 
 @dataclass
@@ -65,28 +69,40 @@ class Truth:
         match operation:
             case Settle() if call.state != "settled":
                 self._charge(call, _amounts(operation.spend), "settled")
+                call.is_estimated = operation.is_estimated
+            case Adjust() if call.is_estimated:
+                self._correct(call, _amounts(operation.spend))
             case Release() if call.state == "pending":
                 call.state = "released"
             case Checkpoint() if call.state == "pending":
-                call.expires_at = operation.expires_at
-                if operation.spend is not None:
-                    call.at_least = _largest(call.at_least or {}, _amounts(operation.spend))
+                _sign(call, operation)
             case Expire() if call.state == "pending":
                 self._charge(call, call.at_least or call.held, "expired")
+                call.is_estimated = True
         return KNOWN
+
+    def _correct(self, call: Call, truth: Amounts) -> None:
+        self._charge(call, truth, "settled")
+        call.truth, call.is_estimated = truth, False
 
     def sums(self) -> dict[LineKey, Sums]:
         """Return every line that anything was ever drawn on."""
         posted: Counter[LineKey] = Counter()
         pending: Counter[LineKey] = Counter()
+        credited: Counter[LineKey] = Counter()
         for call in self.calls.values():
             for account in call.accounts:
                 metric = account.budget.metric
                 posted[account.key] += call.charged[metric]
                 pending[account.key] += call.held[metric] if call.state == "pending" else 0
+                if call.truth is not None:
+                    credited[account.key] += call.charged[metric] - call.truth[metric]
         # A call that moved to another model was refused by the first one's shadow all the same.
         drawn_on = posted.keys() | self.would_refuse.keys()
-        return {key: (posted[key], pending[key], self.would_refuse[key]) for key in drawn_on}
+        return {
+            key: (posted[key], pending[key], self.would_refuse[key], credited[key])
+            for key in drawn_on
+        }
 
     def late(self, now: datetime) -> set[str]:
         return {
@@ -107,9 +123,9 @@ class Truth:
         sums = self.sums()
 
         def fits(output_tokens: int, account: Account) -> bool:
-            posted, pending, _ = sums.get(account.key, (0, 0, 0))
+            posted, pending, _, credited = sums.get(account.key, (0, 0, 0, 0))
             amount = _demanded(wish.demand, output_tokens)[account.budget.metric]
-            return posted + pending + amount <= account.budget.limit
+            return posted + pending - credited + amount <= account.budget.limit
 
         enforced = [it for it in wish.accounts if it.budget.mode == "enforce"]
         output = _largest_output(wish.demand, lambda n: all(fits(n, it) for it in enforced))
@@ -143,6 +159,12 @@ def said(outcome: Outcome) -> Said:
     if isinstance(outcome, Refused):
         return ("refused", outcome.account.budget.id)
     return KNOWN if isinstance(outcome, Resolved) and outcome.hold else NO_SUCH_HOLD
+
+
+def _sign(call: Call, sign: Checkpoint) -> None:
+    call.expires_at = sign.expires_at
+    if sign.spend is not None:
+        call.at_least = _largest(call.at_least or {}, _amounts(sign.spend))
 
 
 def _amounts(spend: Spend) -> Amounts:
