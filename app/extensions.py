@@ -20,6 +20,9 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.local import LocalProxy
 
 from app.alerting.outbox import Outbox
+from app.alerting.rules import SPOOL_AGAIN_S, SPOOL_GROWING_BYTES
+from app.alerting.store import observe
+from app.audit.backlog import Backlog
 from app.audit.chain import AuditKeys
 from app.audit.content import ContentKeys, ContentStore
 from app.audit.shipper import AuditShipper
@@ -39,6 +42,7 @@ from app.models import Base
 from app.services.access_service import AccessService
 from app.services.actions import RecordAction
 from app.services.alert_delivery import AlertDelivery
+from app.services.alert_service import AlertService
 from app.services.alerts.configured import configured_channels
 from app.services.audit_reader import AuditReader
 from app.services.audit_service import AuditService
@@ -96,6 +100,7 @@ class Services:
     readiness: ReadinessService
     alert_outbox: Outbox
     alert_delivery: AlertDelivery
+    alerts: AlertService
     reconciliation: ReconciliationService
     # None without Redis.
     shared_health: SharedHealth | None
@@ -109,6 +114,7 @@ class Services:
         await self.people.open()
         await self.tokens.open()
         await self.litellm.open()
+        await self.alerts.open()
         await self.alert_delivery.open()
         await self.reconciliation.open()
         if self.shared_health is not None:
@@ -124,6 +130,7 @@ class Services:
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
         await asyncio.to_thread(self.budgets.close)
+        await self.alerts.close()
         await self.alert_delivery.close()
         await self.events.close()
         await self.audit.close()
@@ -181,7 +188,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     record = audit_service.record_action
     redis = RedisLink(settings.redis.url, clock) if settings.redis.url else None
     shared = SharedHealth(redis, catalog.models, clock) if redis else None
-    health = HealthService(catalog.health, clock, shared)
+    health = HealthService(catalog.health, clock, shared, audit_service.log_breaker)
     tokens_service = TokenService(
         settings.budgets,
         catalog,
@@ -207,7 +214,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     )
     tokens_service.on_expired = audit_service.record_lost
     budget_service = BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record)
-    alert_outbox, alert_delivery = _alerts(settings, engine, clock, record)
+    alerts_parts = _alerts(settings, engine, clock, record)
     return Services(
         settings,
         catalog,
@@ -229,8 +236,7 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ),
         _events(settings, engine, catalog, audit_service, clock),
         ReadinessService(store, litellm_service, settings.server.state_dir, clock),
-        alert_outbox,
-        alert_delivery,
+        *alerts_parts,
         _reconciliation(settings, engine, catalog, clock),
         shared,
         redis,
@@ -242,15 +248,19 @@ def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
     spool = Spool(folder, settings.audit.spool_max_bytes, secrets.token_hex(6))
     keys, zone = AuditKeys(settings.audit.hmac_keys), ZoneInfo(settings.budgets.timezone)
     contents = ContentStore(engine, keys) if settings.audit.keeps_content else None
-    append = AuditStore(engine, keys.current, zone, contents).append
-    return AuditService(
+    append = AuditStore(engine, keys.current, zone, contents, observe).append
+    shipper = AuditShipper(spool, append, folder)
+    service = AuditService(
         spool,
-        AuditShipper(spool, append, folder),
+        shipper,
         append,
         clock,
         is_strict=settings.budgets.mode == "strict",
         contents=contents.keys if contents else None,
     )
+    backlog = Backlog(SPOOL_GROWING_BYTES, SPOOL_AGAIN_S, clock, service.log_waiting)
+    shipper.on_waiting = backlog.note
+    return service
 
 
 def _events(
@@ -274,7 +284,8 @@ def _reconciliation(
     settings: Settings, engine: Engine, catalog: Catalog, clock: Clock
 ) -> ReconciliationService:
     zone = ZoneInfo(settings.budgets.timezone)
-    trail = AuditStore(engine, AuditKeys(settings.audit.hmac_keys).current, zone)
+    key = AuditKeys(settings.audit.hmac_keys).current
+    trail = AuditStore(engine, key, zone, observe=observe)
     return ReconciliationService(engine, LedgerStore(engine), trail, catalog, zone, clock)
 
 
@@ -289,12 +300,14 @@ def _subjects(settings: Settings, clock: Clock) -> SubjectService:
 
 def _alerts(
     settings: Settings, engine: Engine, clock: Clock, record: RecordAction
-) -> tuple[Outbox, AlertDelivery]:
-    words = AlertWords(settings.locale, ZoneInfo(settings.budgets.timezone))
+) -> tuple[Outbox, AlertDelivery, AlertService]:
+    zone = ZoneInfo(settings.budgets.timezone)
+    words = AlertWords(settings.locale, zone)
     key = settings.security.secret_key
     channels = configured_channels(settings.alerts, words, clock, key)
     outbox = Outbox(engine, [it.target for it in channels], clock)
-    return outbox, AlertDelivery(outbox, channels, clock, record)
+    service = AlertService(engine, outbox, clock, zone, settings.alerts.quiet_hours, record)
+    return outbox, AlertDelivery(outbox, channels, clock, record), service
 
 
 def _leases(settings: Settings, clock: Clock) -> Leases:
@@ -328,5 +341,6 @@ events = cast("EventService", LocalProxy(lambda: _current().events))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
 alert_outbox = cast("Outbox", LocalProxy(lambda: _current().alert_outbox))
 alert_delivery = cast("AlertDelivery", LocalProxy(lambda: _current().alert_delivery))
+alerts = cast("AlertService", LocalProxy(lambda: _current().alerts))
 reconciliation = cast("ReconciliationService", LocalProxy(lambda: _current().reconciliation))
 readiness = cast("ReadinessService", LocalProxy(lambda: _current().readiness))

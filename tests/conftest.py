@@ -87,7 +87,8 @@ def empty(database_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "TRUNCATE alert_channels, alert_counts, alert_deliveries, alert_messages, alerts,"
+                "TRUNCATE alert_channels, alert_counts, alert_deliveries, alert_looks,"
+                " alert_messages, alert_signals, alerts,"
                 " api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
                 " audit_names, closed_months, closed_usage, legal_holds, usage_days, usage_months,"
                 " budget_lines, budgets, calls_under_way, holds, litellm_events, reconciliations,"

@@ -55,6 +55,8 @@ class Shipper(Generic[Entry]):
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.is_behind = False
+        # Told from time to time what waits on disk.
+        self.on_waiting: Callable[[int], None] = lambda _waiting_bytes: None
 
     def start(self) -> None:
         self._stopping.clear()
@@ -84,6 +86,7 @@ class Shipper(Generic[Entry]):
     def _tend(self) -> None:
         with contextlib.suppress(OSError):
             self._spool.sync()
+        self.on_waiting(self._spool.waiting_bytes)
         if found := self._spool.take_over():
             logger.warning("%s_spool_taken_over", self._name, extra={"files": found})
 

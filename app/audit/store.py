@@ -7,7 +7,7 @@ one chain. Only inserts here: the application's role may do nothing else to the 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import groupby
@@ -91,6 +91,9 @@ ADD_USAGE = """
 """
 
 
+Observe = Callable[[Any, Sequence[AuditEvent]], None]
+
+
 class UnstorableEventError(ValueError):
     """Postgres takes no such value, however often it is sent."""
 
@@ -104,12 +107,15 @@ class AuditStore:
         key: AuditKey,
         zone: ZoneInfo,
         contents: ContentStore | None = None,
+        observe: Observe | None = None,
     ) -> None:
-        """Without ``contents`` events are stored without theirs."""
+        """Without ``contents`` events are stored without theirs. ``observe`` gets the new events,
+        with the cursor of the transaction in which they are stored."""
         self._engine = engine
         self._key = key
         self._zone = zone
         self._contents = contents
+        self._observe = observe
 
     def append(self, events: Sequence[AuditEvent]) -> list[Checkpoint]:
         """Add the events that are not there yet; return the checkpoints that sign them.
@@ -134,6 +140,8 @@ class AuditStore:
         _add_usage(cursor, new, names, self._zone)
         if self._contents is not None:
             self._contents.add(cursor, new, names)
+        if self._observe is not None:
+            self._observe(cursor, new)
         return checkpoints
 
     def _named(self, cursor: Any, events: Sequence[AuditEvent]) -> dict[tuple[str, str], Name]:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from app.config.addresses import literal_address, may_send_to
 from app.config.problems import Problem
+from app.config.quiet_hours import QuietHours, parse_quiet_hours
 
 # Not every address that may exist; none that could be more than an address.
 _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -70,6 +71,14 @@ class Environment:
             self._problem(name, "not_a_timezone")
             return default
         return value
+
+    def quiet_hours(self, name: str) -> QuietHours | None:
+        raw = self._raw(name)
+        try:
+            return parse_quiet_hours(raw) if raw else None
+        except ValueError:
+            self._problem(name, "not_hours")
+            return None
 
     def flag(self, name: str, *, default: bool) -> bool:
         raw = self._raw(name).lower()

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 from app.config.environment import Environment
 from app.config.errors import ConfigurationError
 from app.config.problems import DEFAULT_LOCALE, LOCALES, Problem
+from app.config.quiet_hours import QuietHours
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,6 +128,8 @@ class AlertSettings:
     dashboard_url: str = ""
     # Whether targets may be inside: loopback, and private networks.
     allow_private: bool = False
+    # When only what is critical is told, in TIMEZONE.
+    quiet_hours: QuietHours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +304,7 @@ def _alerts(env: Environment) -> AlertSettings:
         sender=next(iter((*senders, *emails)), ""),
         dashboard_url=env.url("DASHBOARD_URL", "", schemes=("http://", "https://")),
         allow_private=allow_private,
+        quiet_hours=env.quiet_hours("ALERT_QUIET_HOURS"),
     )
 
 

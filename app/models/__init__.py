@@ -1,6 +1,7 @@
 """The tables. Rows only: no rule lives here."""
 
 from app.models.alert_outbox import AlertChannelRow, AlertDeliveryRow, AlertMessageRow
+from app.models.alerts import AlertCountRow, AlertLookRow, AlertRow, AlertSignalRow
 from app.models.audit import (
     AuditCheckpointRow,
     AuditContentRow,
@@ -22,8 +23,12 @@ from app.models.reconciliation import ReconciliationRow
 
 __all__ = [
     "AlertChannelRow",
+    "AlertCountRow",
     "AlertDeliveryRow",
+    "AlertLookRow",
     "AlertMessageRow",
+    "AlertRow",
+    "AlertSignalRow",
     "ApiKey",
     "AuditCheckpointRow",
     "AuditContentRow",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -37,6 +38,7 @@ FIRST_ERROR_STATUS = 400
 CONTENT = "content"
 # A delivery to the webhook that was not signed by anybody known.
 WEBHOOK_REFUSED = "webhook_refused"
+SPOOL_GROWING = "spool_growing"
 
 
 class AuditService:
@@ -187,6 +189,18 @@ class AuditService:
             )
         )
         return True
+
+    def log_breaker(self, event: str, model: str, reason: str | None) -> None:
+        """Record that a breaker has opened, or closed."""
+        detail = {"reason": reason} if reason else {}
+        self.record(self._event(event, model=model, detail=detail))
+
+    def log_waiting(self, waiting_bytes: int, *, is_over: bool) -> None:
+        """Record that more waits on disk than should, or no longer."""
+        detail = {"waiting_bytes": waiting_bytes, "host": socket.gethostname()}
+        self.record(
+            self._event(SPOOL_GROWING, detail=detail | ({"is_over": True} if is_over else {}))
+        )
 
     # What LiteLLM says of a call, in signed events. Who made it is in the event of the request
     # itself: LiteLLM knows people by their pseudonyms only. Said again with the same ``event_id``

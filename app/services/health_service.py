@@ -8,6 +8,7 @@ caller who leaves, is no outcome of the model's.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -24,6 +25,14 @@ logger = logging.getLogger("health")
 LITELLM = "@litellm"
 # Where a provider's 429 names no time.
 RATE_LIMIT_S = 5.0
+BREAKER_OPENED, BREAKER_CLOSED = "breaker_opened", "breaker_closed"
+
+# (what happened, model, why)
+BreakerListener = Callable[[str, str, str | None], None]
+
+
+def _no_listener(_event: str, _model: str, _reason: str | None) -> None:
+    pass
 
 
 class ModelStatus(Enum):
@@ -160,8 +169,14 @@ class HealthService:
     """Remembers outcomes by model, and says who may be asked."""
 
     def __init__(
-        self, policy: HealthPolicy, clock: Clock, board: HealthBoard | None = None
+        self,
+        policy: HealthPolicy,
+        clock: Clock,
+        board: HealthBoard | None = None,
+        listener: BreakerListener = _no_listener,
     ) -> None:
+        """``listener`` is told when a breaker of this process opens, and why, or closes."""
+        self._listener = listener
         self._policy = policy
         self._clock = clock
         self._board: HealthBoard = board or NoBoard()
@@ -212,7 +227,7 @@ class HealthService:
         record.last_check = self._clock.now()
         has_failed = record.breaker.failures_in_a_row or record.shared_failures
         if record.breaker.succeed():
-            logger.warning("breaker_closed", extra={"model": model})
+            self._closed(model)
             self._tell(model, record)
         if has_failed:
             record.shared_failures = 0
@@ -276,7 +291,8 @@ class HealthService:
 
     def forget(self) -> None:
         for model, record in self._records.items():
-            record.breaker.succeed()
+            if record.breaker.succeed():
+                self._closed(model)
             record.limited_until_s = 0.0
             self._tell(model, record)
             self._board.note_success(model)
@@ -304,7 +320,12 @@ class HealthService:
     def _opened(self, model: str, record: _Record, *, was_open: bool) -> None:
         if not was_open:
             logger.error("breaker_opened", extra={"model": model, "reason": record.reason})
+            self._listener(BREAKER_OPENED, model, record.reason)
         self._tell(model, record)
+
+    def _closed(self, model: str) -> None:
+        logger.warning("breaker_closed", extra={"model": model})
+        self._listener(BREAKER_CLOSED, model, None)
 
     def _tell(self, model: str, record: _Record) -> None:
         record.told_at_s = self._now_s()

@@ -1,0 +1,78 @@
+"""How full budgets are, for those who watch them. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg2.extras import execute_values
+
+from app.ledger.periods import Window, window_at
+
+# Shorter ones are limits of speed: they are used up all the time.
+PERIODS = ("day", "week", "month")
+# What is used less than this is nothing to tell of, whatever the pace.
+LEAST_PERCENT = 20
+
+# Whose own budget it is comes after everybody's: the last one of a place stands.
+FULL_LINES = """
+    SELECT it.scope, line.subject, it.metric, it.period, it.mode, it.limit_amount,
+      line.posted - line.credited
+    FROM budgets AS it JOIN budget_lines AS line ON line.budget_id = it.id
+    WHERE it.is_active AND it.limit_amount > 0 AND it.period = %s AND line.period_start = %s
+      AND (line.posted - line.credited)::numeric * 100 >= it.limit_amount::numeric * %s
+    ORDER BY it.subject <> '*', it.id, line.subject
+"""
+WANTED_LINES = """
+    SELECT it.scope, wanted.subject, it.metric, it.period, it.mode, it.limit_amount,
+      coalesce(line.posted - line.credited, 0), wanted.start
+    FROM (VALUES %s) AS wanted (scope, subject, metric, period, start)
+    JOIN budgets AS it ON (it.scope, it.metric, it.period)
+        = (wanted.scope, wanted.metric, wanted.period)
+      AND it.subject IN (wanted.subject, '*') AND it.is_active AND it.limit_amount > 0
+    LEFT JOIN budget_lines AS line
+      ON (line.budget_id, line.subject, line.period_start) = (it.id, wanted.subject, wanted.start)
+    ORDER BY it.subject <> '*', it.id, wanted.subject
+"""
+
+# Scope, subject, metric, period.
+Place = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetGauge:
+    """One budget, for one subject, in its present period."""
+
+    window: Window
+    scope: str
+    subject: str
+    metric: str
+    period: str
+    mode: str
+    limit: int
+    used: int
+
+    @property
+    def place(self) -> str:
+        whose = f"{self.scope} {self.subject}" if self.subject else self.scope
+        return f"{whose} {self.metric}/{self.period}"
+
+
+def read_gauges(
+    cursor: Any, now: datetime, zone: ZoneInfo, wanted: Iterable[Place] = ()
+) -> list[BudgetGauge]:
+    """Return the budgets that are used by `LEAST_PERCENT` at least, and those that are wanted as
+    far as there are such."""
+    windows = {period: window_at(period, now, zone) for period in PERIODS}
+    gauges: list[BudgetGauge] = []
+    for period, window in windows.items():
+        cursor.execute(FULL_LINES, (period, window.start, LEAST_PERCENT))
+        gauges += [BudgetGauge(window, *row) for row in cursor.fetchall()]
+    rows = [(*it, windows[it[3]].start) for it in wanted if it[3] in windows]
+    if rows:
+        found = execute_values(cursor, WANTED_LINES, rows, page_size=len(rows), fetch=True)
+        gauges += [BudgetGauge(windows[row[3]], *row[:7]) for row in found]
+    return gauges
