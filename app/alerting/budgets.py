@@ -16,7 +16,7 @@ from app.alerting.rules import (
     WARNING,
 )
 from app.alerting.state import Alert, Seen
-from app.ledger.gauges import BudgetGauge, Place
+from app.ledger.gauges import HIDDEN, BudgetGauge, Place
 
 Key = tuple[str, str]
 # Of a day's budget the day is known.
@@ -48,8 +48,9 @@ def budgets_seen(
 
 
 def places_of(alerts: Iterable[Alert]) -> list[Place]:
-    """Return the budgets that these alerts are about."""
-    told = [it.facts for it in alerts if it.rule in (BUDGET_THRESHOLD, BUDGET_FORECAST)]
+    """Return the budgets that these alerts are about, as far as their names are told."""
+    mine = [it.facts for it in alerts if it.rule in (BUDGET_THRESHOLD, BUDGET_FORECAST)]
+    told = [it for it in mine if HIDDEN not in it["subject"]]
     return [(it["scope"], it["subject"], it["metric"], it["period"]) for it in told]
 
 
@@ -111,7 +112,7 @@ def _end_of(alert: Alert, gauge: BudgetGauge | None, *, is_seen: bool) -> Seen |
 
 def _facts(gauge: BudgetGauge) -> dict[str, Any]:
     return {
-        "subject": gauge.subject,
+        "subject": gauge.shown,
         "scope": gauge.scope,
         "metric": gauge.metric,
         "period": gauge.period,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -34,10 +35,15 @@ from app.audit.findings import (
     Report,
 )
 from app.audit.retention import AuditRetention, NotOwnerError, Retained
+from app.audit.store import UnstorableEventError
 from app.audit.verify import verify_trail
 from app.cli.output import CommandError, WrongUsageError, print_json, say, text
 from app.config.settings import Settings
+from app.extensions import audit as service
 from app.extensions import db, services_of
+from app.utils.exceptions import DatabaseUnavailableError
+
+logger = logging.getLogger("audit")
 
 # Named here, so that a text for each is known to be used.
 TEXT_OF = {
@@ -83,6 +89,7 @@ def verify(since: datetime | None, anchor: Path | None, as_json: bool) -> None:
         print_json([_facts(report)])
     else:
         _tell(report)
+    _put_on_record(report, since)
     if not report.is_good:
         sys.exit(1)
 
@@ -103,6 +110,20 @@ def retain(unverified: bool, as_json: bool) -> None:
         say(line)
     if done.finding is not None:
         sys.exit(1)
+
+
+def _put_on_record(report: Report, since: datetime | None) -> None:
+    """Alerts are counted from there. A trail that takes nothing is told of all the same."""
+    finding = report.finding
+    facts: dict[str, Any] = {"findings": 0 if finding is None else 1}
+    if finding is not None:
+        facts |= {"problem": finding.problem, "first_seq": finding.seq}
+    if since is not None:
+        facts["since"] = since.date().isoformat()
+    try:
+        service.record_action("audit_verified", **facts)
+    except (DatabaseUnavailableError, UnstorableEventError):
+        logger.critical("audit_verification_unrecorded", extra=facts)
 
 
 def _folder(settings: Settings) -> Path:

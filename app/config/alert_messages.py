@@ -362,6 +362,7 @@ CODES: dict[str, dict[str, dict[str, str]]] = {
         },
         "what": {
             "webhook_refused": "eventos com assinatura inválida",
+            "unauthorized": "chamadas com chaves inválidas",
             "audit_verified": "a trilha de auditoria não confere",
         },
         "period": {
@@ -398,6 +399,7 @@ CODES: dict[str, dict[str, dict[str, str]]] = {
         },
         "what": {
             "webhook_refused": "events with a wrong signature",
+            "unauthorized": "calls with invalid keys",
             "audit_verified": "the audit trail does not verify",
         },
         "period": {

@@ -121,6 +121,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "channel_was_enabled": "o canal {name} já estava ligado",
         "channels_off": "desligados, não recebem alertas: {names}; "
         "ligue com solaris alerts enable NOME",
+        "no_alerts": "nenhum alerta em curso",
+        "alert_unknown": "não há alerta em curso com o id {id}; veja solaris alerts list",
+        "alert_acknowledged": "alerta {id} reconhecido: {rule} {subject}; não avisa mais até "
+        "acabar ou piorar",
         "reconcile_day": "{day}: {requests} requisições comparadas; {matched} conferem "
         "({estimated} só por estimativa, {adjusted} corrigidas), {missing_here} faltam aqui, "
         "{missing_there} faltam no LiteLLM, {differing} diferem",
@@ -259,6 +263,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "channel_was_enabled": "channel {name} was on",
         "channels_off": "switched off, they get no alerts: {names}; "
         "switch one on with solaris alerts enable NAME",
+        "no_alerts": "no alert lasts",
+        "alert_unknown": "no alert of the id {id} lasts; see solaris alerts list",
+        "alert_acknowledged": "alert {id} acknowledged: {rule} {subject}; nothing more is told "
+        "until it is over, or worse",
         "reconcile_day": "{day}: {requests} requests compared; {matched} match "
         "({estimated} as estimates only, {adjusted} corrected), {missing_here} are missing here, "
         "{missing_there} are missing at LiteLLM, {differing} differ",
@@ -459,6 +467,50 @@ CHANNEL_COLUMNS: dict[str, dict[str, str]] = {
         "reason": "reason",
         "waiting": "waiting",
         "last_sent_at": "last sent",
+    },
+}
+
+ALERT_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "id": "id",
+        "severity": "gravidade",
+        "state": "estado",
+        "rule": "regra",
+        "subject": "de quê",
+        "opened_at": "desde",
+        "seen_at": "visto por último",
+        "total": "ocorrências",
+        "untold": "não avisadas",
+    },
+    "en": {
+        "id": "id",
+        "severity": "severity",
+        "state": "state",
+        "rule": "rule",
+        "subject": "of what",
+        "opened_at": "since",
+        "seen_at": "last seen",
+        "total": "times",
+        "untold": "untold",
+    },
+}
+
+RULE_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "rule": "regra",
+        "severity": "gravidade",
+        "more_than": "mais de",
+        "within_s": "em (s)",
+        "window_s": "um aviso a cada (s)",
+        "quiet_s": "acaba depois de (s)",
+    },
+    "en": {
+        "rule": "rule",
+        "severity": "severity",
+        "more_than": "more than",
+        "within_s": "within (s)",
+        "window_s": "one message in (s)",
+        "quiet_s": "over after (s)",
     },
 }
 

@@ -319,6 +319,7 @@ def _settings_of(env: Mapping[str, str]) -> dict[str, str]:
         "ALERT_WEBHOOK_URL",
         "ALERT_WEBHOOK_SECRET",
         "ALERT_ALLOW_PRIVATE",
+        "ALERT_QUIET_HOURS",
         "DASHBOARD_URL",
     )
     return {name: env[name] for name in names if env.get(name)}

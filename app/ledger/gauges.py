@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from app.ledger.periods import Window, window_at
 PERIODS = ("day", "week", "month")
 # What is used less than this is nothing to tell of, whatever the pace.
 LEAST_PERCENT = 20
+HIDDEN = "…"
 
 # Whose own budget it is comes after everybody's: the last one of a place stands.
 FULL_LINES = """
@@ -56,8 +58,15 @@ class BudgetGauge:
     used: int
 
     @property
+    def shown(self) -> str:
+        """Whose it is, as it may be told: of an e-mail address a stand-in."""
+        if "@" not in self.subject:
+            return self.subject
+        return f"{self.subject[0]}{HIDDEN}{sha256(self.subject.encode()).hexdigest()[:8]}"
+
+    @property
     def place(self) -> str:
-        whose = f"{self.scope} {self.subject}" if self.subject else self.scope
+        whose = f"{self.scope} {self.shown}" if self.subject else self.scope
         return f"{whose} {self.metric}/{self.period}"
 
 

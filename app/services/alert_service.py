@@ -213,8 +213,8 @@ class AlertService:
             store.save(cursor, list(look.changed.values()))
             self._outbox.add(cursor, look.messages)
         for it in look.messages:
-            facts = {"kind": it.kind, "rule": it.rule, "subject": it.subject}
-            logger.warning("alert", extra={"message_id": it.id, **facts})
+            # Not the subject: it may be a person's name.
+            logger.warning("alert", extra={"message_id": it.id, "kind": it.kind, "rule": it.rule})
         return look.messages
 
     def acknowledge(self, alert_id: str) -> Alert:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.config.commands import (
+    ALERT_COLUMNS,
     ALERT_TEST_COLUMNS,
     BUDGET_COLUMNS,
     CHANNEL_COLUMNS,
@@ -17,6 +18,7 @@ from app.config.commands import (
     RECONCILIATION_COLUMNS,
     RECONCILIATION_REASONS,
     REPLAY_COLUMNS,
+    RULE_COLUMNS,
     TEAM_COLUMNS,
     TEXTS,
     USAGE_COLUMNS,
@@ -44,7 +46,9 @@ def constants_of(*paths: str) -> set[str]:
     [
         TEXTS,
         KEY_COLUMNS,
+        ALERT_COLUMNS,
         ALERT_TEST_COLUMNS,
+        RULE_COLUMNS,
         CHANNEL_COLUMNS,
         BUDGET_COLUMNS,
         PERSON_COLUMNS,
