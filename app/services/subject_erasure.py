@@ -90,6 +90,18 @@ RENAME = (
 """),
     text("UPDATE legal_holds SET subject = :pseudonym, reason = '' WHERE subject = :person"),
     text("DELETE FROM calls_under_way WHERE person = :person"),
+    # Of budgets: whoever was told of them keeps what they got.
+    text("""
+    DELETE FROM alerts USING renamed
+    WHERE facts ->> 'scope' = renamed.scope AND facts ->> 'subject' = renamed.was
+"""),
+    text("""
+    DELETE FROM alert_messages USING renamed
+    WHERE (body -> 'facts' ->> 'scope' = renamed.scope
+        AND body -> 'facts' ->> 'subject' = renamed.was)
+      OR EXISTS (SELECT FROM jsonb_array_elements(body -> 'items') AS item
+        WHERE starts_with(item ->> 'subject', renamed.scope || ' ' || renamed.was || ' '))
+"""),
     text("DELETE FROM users WHERE id = :person"),
 )
 FORGET_NAMES = text("""

@@ -6,7 +6,7 @@ import itertools
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.alerting.message import Message
@@ -185,6 +185,7 @@ LOOKS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(LOOKS)
 def test_no_subject_is_told_of_more_than_once_a_window_and_nothing_is_lost(
     looks: list[tuple[int, str, bool]],
