@@ -42,6 +42,7 @@ from app.services.subject_service import (
 )
 from app.serving.flask_app import SolarisFlask
 from app.utils.clock import SystemClock
+from app.utils.helpers import generate_request_id
 from app.utils.pseudonyms import stand_in
 from tests.audit.events import NOW, event
 from tests.audit.test_audit_store import ZONE, copied_rows
@@ -147,7 +148,7 @@ def alert(engine: Engine, person: str) -> None:
         run(
             engine,
             "INSERT INTO alert_messages (id, body) VALUES (:id, :body)",
-            id=f"{kind}-{person.__hash__()}",
+            id=f"{kind}-{generate_request_id()}",
             body=json.dumps(body),
         )
 

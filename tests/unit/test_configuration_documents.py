@@ -18,6 +18,7 @@ READERS = {
     "seconds",
     "flag",
     "timezone",
+    "quiet_hours",
     "networks",
     "url",
     "outside_urls",
