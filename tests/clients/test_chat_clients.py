@@ -188,7 +188,7 @@ def test_litellm_that_is_down_costs_librechat_seconds_not_minutes(shop: Shop, do
     assert seen.message.startswith("503 ")
     assert "indisponível" in seen.message
     # Three seconds are promised; the rest is for a busy machine and for starting Node.
-    assert time.monotonic() - began_s < 8
+    assert time.monotonic() - began_s < 15
     assert len(down.served(2)) == 2
 
 

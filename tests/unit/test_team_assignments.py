@@ -128,7 +128,7 @@ def test_frozen_postgres_costs_one_call_its_patience_and_the_next_ones_nothing(
     took_s = time.monotonic() - began_s
 
     assert set(teams) == {"vendas"}
-    assert took_s < 5 * PATIENCE_S
+    assert took_s < 20 * PATIENCE_S
 
 
 def test_poll_learns_of_a_change_without_a_call(stage: Stage) -> None:
