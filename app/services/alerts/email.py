@@ -3,6 +3,7 @@ password never goes without either."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import ssl
@@ -13,6 +14,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from html import escape
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -108,9 +110,11 @@ class EmailChannel:
             yield client
             # It has arrived, whatever the server says at parting.
             with contextlib.suppress(aiosmtplib.SMTPException):
-                await client.quit(timeout=QUIT_TIMEOUT_S)
+                await client.execute_command(b"QUIT", timeout=QUIT_TIMEOUT_S)
         finally:
-            # Closes the connection, too.
+            # At once: closing TLS politely would wait for the server, in a loop that may be over.
+            if client.transport is not None:
+                cast("asyncio.WriteTransport", client.transport).abort()
             client.close()
 
     async def _secure(self, client: aiosmtplib.SMTP) -> None:
