@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -143,6 +144,7 @@ def test_error_code_is_a_status_or_a_providers_own_code(code: object, kept: obje
         (None, NOW),
         ("", NOW),
     ],
+    ids=["iso", "z", "naive", "zone", "seconds", "milliseconds", "long_ago", "none", "empty"],
 )
 def test_time_is_the_events_own_in_utc_else_that_of_its_arrival(said: object, at: datetime) -> None:
     got = read({**event(), "timestamp": said}).at
@@ -394,6 +396,7 @@ def test_line_that_is_no_json_does_not_keep_the_others_out() -> None:
         (gzip.compress(b"{}"), "br", "not_unpacked"),
         (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", "not_unpacked"),
     ],
+    ids=itertools.count(),
 )
 def test_delivery_that_cannot_be_read_is_refused(body: bytes, encoding: str, detail: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
