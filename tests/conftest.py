@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from app import create_app
 from app.asgi import AsgiServer
@@ -71,6 +71,20 @@ def database_url(postgres: EmbeddedPostgres) -> str:
     url = load_settings({"ENVIRONMENT": "development", "DATABASE_URL": postgres.url}).database.url
     app = create_app(Settings(database=DatabaseSettings(url, url)))
     with app.app_context():
+        upgrade()
+    return url
+
+
+@pytest.fixture(scope="session")
+def lasting_database_url(database_url: str) -> str:
+    """Another one, for proxies that run on beside the tests of other files: what they do by
+    themselves must not be done to those."""
+    engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE lasting"))
+    engine.dispose()
+    url = make_url(database_url).set(database="lasting").render_as_string(hide_password=False)
+    with create_app(Settings(database=DatabaseSettings(url, url))).app_context():
         upgrade()
     return url
 

@@ -60,7 +60,7 @@ def run(state_dir: Path) -> None:
 def litellm_config(output: Path | None, litellm_dir: Path) -> None:
     """Write the configuration that LiteLLM starts with in this environment."""
     from app.embedded.litellm_config import render, to_yaml
-    from app.embedded.litellm_server import LiteLLMEnvironment
+    from app.embedded.litellm_server import LiteLLMEnvironment, place_callback
 
     settings = load_settings()
     load_catalog(settings.litellm.config_path)
@@ -72,6 +72,8 @@ def litellm_config(output: Path | None, litellm_dir: Path) -> None:
         mock_locale=None if settings.is_production else settings.locale,
     )
     _write(output, to_yaml(rendered.config))
+    if output is not None:
+        place_callback(output.parent)
     if rendered.keyless:
         key = "models_without_key" if settings.is_production else "models_mocked"
         variables = ", ".join(dict.fromkeys(rendered.keyless.values()))

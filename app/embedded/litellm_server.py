@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import venv
@@ -16,6 +17,7 @@ from app.config.settings import PROJECT_ROOT
 from app.embedded.litellm_config import render, to_yaml
 from app.embedded.processes import Child
 
+CALLBACK = PROJECT_ROOT / "database" / "ia_solaris_webhook.py"
 REQUIREMENTS = PROJECT_ROOT / "database" / "litellm-requirements.txt"
 STOP_GRACE_S = 5.0
 
@@ -90,6 +92,7 @@ class LiteLLMServer:
         self.mocked = rendered.keyless
         config_path = state_dir / "litellm-config.yaml"
         config_path.write_text(to_yaml(rendered.config), encoding="utf-8")
+        place_callback(state_dir)
         self.base_url = f"http://127.0.0.1:{port}"
         self.child = Child(
             "LiteLLM",
@@ -105,6 +108,11 @@ class LiteLLMServer:
 
     def stop(self) -> None:
         self.child.stop(STOP_GRACE_S)
+
+
+def place_callback(folder: Path) -> None:
+    """Put the callback where LiteLLM looks for it: beside its configuration. Raises: OSError."""
+    shutil.copyfile(CALLBACK, folder / CALLBACK.name)
 
 
 def child_variables(variables: Mapping[str, str]) -> dict[str, str]:

@@ -281,8 +281,15 @@ def _answers(url: str) -> bool:
 
 def _litellm_variables(settings: Settings) -> dict[str, str]:
     """Return our settings under the names that LiteLLM's configuration reads."""
-    key = {"LITELLM_MASTER_KEY": settings.litellm.master_key}
-    return key | (_redis_parts(settings.redis.url) if settings.redis.url else {})
+    known = {"LITELLM_MASTER_KEY": settings.litellm.master_key} | _webhook(settings)
+    return known | (_redis_parts(settings.redis.url) if settings.redis.url else {})
+
+
+def _webhook(settings: Settings) -> dict[str, str]:
+    """Return where LiteLLM's callback sends its events, and what signs them."""
+    secret = next(iter(settings.security.webhook_secrets), "")
+    url = f"http://127.0.0.1:{settings.server.port}/api/webhooks/litellm"
+    return {"SOLARIS_WEBHOOK_URL": url, "WEBHOOK_SECRET": secret} if secret else {}
 
 
 def _redis_parts(url: str) -> dict[str, str]:

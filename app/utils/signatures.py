@@ -43,7 +43,7 @@ class Verdict:
 
 
 def sign(body: bytes, secret: str) -> str:
-    return SCHEME + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return SCHEME + hmac.new(_bytes(secret), body, hashlib.sha256).hexdigest()
 
 
 def sign_standard(delivery_id: str, timestamp: int, body: bytes, secret: str) -> str:
@@ -87,8 +87,8 @@ def standard_keys(secret: str) -> list[bytes]:
     one some libraries take the text, and others what it means in base64."""
     decoded = _decoded(secret.removeprefix(STANDARD_SECRET))
     if secret.startswith(STANDARD_SECRET):
-        return [decoded or secret.encode()]
-    return [secret.encode(), *([decoded] if decoded else [])]
+        return [decoded or _bytes(secret)]
+    return [_bytes(secret), *([decoded] if decoded else [])]
 
 
 def _verify_standard(
@@ -120,6 +120,11 @@ def _signed(delivery_id: str, timestamp: str, body: bytes) -> bytes:
 
 def _standard_code(signed: bytes, key: bytes) -> str:
     return base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def _bytes(secret: str) -> bytes:
+    # An environment's variables may hold what is no UTF-8.
+    return secret.encode("utf-8", "surrogatepass")
 
 
 def _decoded(text: str) -> bytes:

@@ -64,13 +64,13 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def proxy_and_upstream(
-    database_url: str, tmp_path_factory: pytest.TempPathFactory
+    lasting_database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ProxyServer, FakeLiteLLM, Settings]]:
     upstream = FakeLiteLLM().start()
     folder = tmp_path_factory.mktemp("clients")
     settings = Settings(
         server=ServerSettings(state_dir=folder / "state", workers=1, drain_grace_s=4),
-        database=DatabaseSettings(database_url, database_url),
+        database=DatabaseSettings(lasting_database_url, lasting_database_url),
         litellm=LiteLLMSettings(base_url=upstream.url, master_key=MASTER_KEY, timeout_s=60),
         security=SecuritySettings(SECRET_KEY, ADMIN_KEY, (WEBHOOK_SECRET,)),
     )

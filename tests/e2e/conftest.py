@@ -85,7 +85,7 @@ def litellm(
             "ANTHROPIC_BASE_URL": fake_provider.url,
         },
     )
-    _wait_until_ready(server)
+    wait_until_ready(server)
     yield server
     server.stop()
 
@@ -94,13 +94,13 @@ def litellm(
 def stack(
     litellm: LiteLLMServer,
     fake_provider: FakeLiteLLM,
-    database_url: str,
+    lasting_database_url: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     settings = Settings(
         server=ServerSettings(state_dir=folder / "state", workers=1, drain_grace_s=4),
-        database=DatabaseSettings(database_url, database_url),
+        database=DatabaseSettings(lasting_database_url, lasting_database_url),
         litellm=LiteLLMSettings(base_url=litellm.base_url, master_key=MASTER_KEY),
         security=SecuritySettings(SECRET_KEY, ADMIN_KEY, (WEBHOOK_SECRET,)),
     )
@@ -134,7 +134,7 @@ def state_dir(litellm_environment: LiteLLMEnvironment, tmp_path: Path) -> Path:
     return folder
 
 
-def _wait_until_ready(server: LiteLLMServer) -> None:
+def wait_until_ready(server: LiteLLMServer) -> None:
     deadline_s = time.monotonic() + LITELLM_START_TIMEOUT_S
     while True:
         server.child.require_alive()

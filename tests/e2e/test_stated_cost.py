@@ -17,7 +17,7 @@ BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "olá"}], "m
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
 def test_cost_that_litellm_states_is_what_was_charged(
-    stack: Stack, api_key: str, database_url: str, is_stream: bool
+    stack: Stack, api_key: str, lasting_database_url: str, is_stream: bool
 ) -> None:
     headers = {"Authorization": f"Bearer {api_key}"}
     answer = httpx.post(
@@ -27,7 +27,7 @@ def test_cost_that_litellm_states_is_what_was_charged(
         timeout=30,
     )
 
-    event = _event_of(database_url, answer.headers["x-request-id"])
+    event = _event_of(lasting_database_url, answer.headers["x-request-id"])
     assert event["cost_micro_usd"] > 0
     assert Tolerance(0, 1).holds(event["detail"]["litellm_cost"], event["cost_micro_usd"])
 

@@ -9,6 +9,7 @@ import re
 import yaml
 
 from app.config.settings import PROJECT_ROOT, LiteLLMSettings
+from app.embedded.litellm_server import CALLBACK
 
 READERS = {
     "text",
@@ -27,6 +28,8 @@ READERS = {
     "secret_url",
     "secret",
 }
+# A secret's file, as every secret may have one.
+BY_FILE = {"WEBHOOK_SECRET_FILE"}
 SECRET_READERS = {"secret_url", "secret", "outside_urls", "mail_server"}
 
 
@@ -53,7 +56,9 @@ def read_by_litellm() -> set[str]:
     text = LiteLLMSettings().config_path.read_text()
     options = yaml.safe_load(text)["solaris"]["switched_on_when"]
     switches = {name for option in options for name in option.get("env", [])}
-    return switches | set(re.findall(r"os\.environ/([A-Z][A-Z0-9_]*)", text))
+    callback = CALLBACK.read_text(encoding="utf-8")
+    own = set(re.findall(r'environ\.get\("([A-Z][A-Z0-9_]*)"\)', callback)) - BY_FILE
+    return switches | own | set(re.findall(r"os\.environ/([A-Z][A-Z0-9_]*)", text))
 
 
 def documented() -> dict[str, bool]:
