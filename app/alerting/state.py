@@ -180,7 +180,8 @@ def _end(alert: Alert, seen: Seen, now: datetime, *, is_hushed: bool) -> Next:
     )
     if not alert.owes_end:
         return ended, ()
-    if is_hushed and alert.severity != CRITICAL:
+    if alert.is_hushed or (is_hushed and alert.severity != CRITICAL):
+        # One whose beginning a digest has yet to tell of ends in it, too.
         untold = max(1, ended.untold)
         return replace(ended, owes_end=False, is_hushed=True, untold=untold), ()
     # What is untold still is; the window goes on.

@@ -106,6 +106,9 @@ def test_what_began_and_ended_is_taken_once_in_its_order(watch: Watch) -> None:
 
 
 def test_answers_leave_nothing_where_no_alert_lasts(watch: Watch) -> None:
+    for event in ("breaker_opened", "breaker_closed"):
+        watch.append([happened(event, AT - timedelta(hours=1), model=MODEL)])
+        watch.look()
     watch.append([happened("request", AT, model_used=MODEL, status=200) for _ in range(5)])
 
     assert watch.rows("SELECT count(*) FROM alert_signals") == [(0,)]

@@ -74,6 +74,14 @@ def test_answer_that_broke_off_is_one_error_of_its_model() -> None:
     assert told("request", **facts, detail={"reason": "client_left"}) == []
 
 
+def test_model_that_failed_on_the_path_is_not_counted_again_for_the_answer() -> None:
+    detail = {"reason": "upstream_error", "path": [step("failed", "upstream_error")]}
+
+    assert told("request", model_used=MODEL, status=502, detail=detail) == [
+        ("model_errors", MODEL, COUNTED)
+    ]
+
+
 def test_providers_limit_is_a_rate_limit_and_no_error() -> None:
     path = [step("failed", "rate_limit_exceeded", litellm_status=429)]
 
