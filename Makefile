@@ -67,6 +67,10 @@ bench-audit-queries: $(VENV)/dev.installed ## Measure how fast the audit trail a
 bench-webhooks: $(VENV)/dev.installed ## Measure how soon LiteLLM's events are acknowledged, with Postgres there and stopped
 	@$(BIN)/python -m bench.webhooks $(ARGS)
 
+.PHONY: bench-webhook-sender
+bench-webhook-sender: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure what the callback costs LiteLLM's own calls, with its receiver there and away
+	@$(BIN)/python -m bench.webhook_sender $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what the other targets made, data included
 	@$(not_running) || { echo "Está rodando; encerre antes com Ctrl-C. / It is running; stop it first." >&2; exit 1; }
