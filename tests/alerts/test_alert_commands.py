@@ -138,6 +138,8 @@ def test_health_tells_when_a_breaker_opens_and_closes_and_only_then() -> None:
 
     for _ in range(5):
         health.record_failure(MODEL, "upstream_error")
+    # It stays open.
+    health.record_failure(MODEL, "upstream_error", is_trial=True)
     for _ in range(2):
         health.record_alive(MODEL)
 

@@ -163,7 +163,7 @@ def test_errors_of_our_own_calls_in_litellms_events_are_not_counted_twice(watch:
 def test_event_that_is_said_again_is_counted_once(watch: Watch) -> None:
     events = [failed(watch.clock.now()) for _ in range(10)]
     watch.append(events)
-    watch.append(events)
+    watch.append([*events, happened("request", watch.clock.now(), status=200)])
 
     assert watch.look() == []
 
