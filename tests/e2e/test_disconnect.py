@@ -47,17 +47,17 @@ class Served:
 
 @pytest.fixture(scope="module")
 def shared_proxy(
-    database_url: str, tmp_path_factory: pytest.TempPathFactory
+    lasting_database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ProxyServer, FakeLiteLLM, str]]:
     """One proxy for the whole file: each caller leaves nothing behind for the next."""
     folder = tmp_path_factory.mktemp("disconnect")
     upstream = FakeLiteLLM().start()
     settings = Settings(
         server=ServerSettings(state_dir=folder / "state", workers=1, drain_grace_s=4),
-        database=DatabaseSettings(database_url, database_url),
+        database=DatabaseSettings(lasting_database_url, lasting_database_url),
         litellm=LiteLLMSettings(base_url=upstream.url, master_key=MASTER_KEY),
     )
-    engine = create_engine(database_url)
+    engine = create_engine(lasting_database_url)
     key, _ = build_services(settings, engine).access.create_key(f"disconnect-{uuid4()}")
     engine.dispose()
     proxy = ProxyServer(settings, folder, {})

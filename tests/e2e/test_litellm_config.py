@@ -16,7 +16,7 @@ import yaml
 
 from app.config.settings import LiteLLMSettings
 from app.embedded.litellm_config import render
-from app.embedded.litellm_server import LiteLLMEnvironment, LiteLLMServer
+from app.embedded.litellm_server import LiteLLMEnvironment, LiteLLMServer, place_callback
 from tests.conftest import MASTER_KEY
 
 pytestmark = pytest.mark.litellm
@@ -73,6 +73,7 @@ def test_configuration_with_everything_switched_on_is_valid_to_litellm(
     )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
+    place_callback(tmp_path)
     result = validate(litellm_environment, path, EVERYTHING)
     assert result.returncode == 0, result.stdout + result.stderr
     assert {"redis-cache", "slack-alerting"} <= set(switched_on)
@@ -85,6 +86,7 @@ def test_key_that_litellm_refuses_is_found_by_the_validation(
     config["router_settings"]["health_check_interval"] = 60
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
+    place_callback(tmp_path)
     assert validate(litellm_environment, path).returncode != 0
 
 

@@ -56,7 +56,10 @@ def limited(request: pytest.FixtureRequest, settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Settings], ProxyServer]]:
+def start(
+    tmp_path: Path,
+    clean_database: str,  # so that it is emptied when the proxies have gone
+) -> Iterator[Callable[[Settings], ProxyServer]]:
     """Start a proxy with two workers."""
     servers: list[ProxyServer] = []
 
