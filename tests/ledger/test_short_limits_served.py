@@ -169,10 +169,10 @@ def test_person_at_four_gunicorn_workers_has_exactly_so_many_calls_at_once(
     refused = caller.said[-1]
     gate.open()
     calls.join(20)
-    again = Caller(proxies, key).run(LIMIT)
 
     assert caller.statuses == {429: 32 - LIMIT, 200: LIMIT}
-    assert again == {200: LIMIT}
+    # A place is given back a moment after its answer.
+    wait_until(lambda: Caller(proxies, key).run(LIMIT) == {200: LIMIT})
     assert refused.retry_after == "1"
     assert refused.error is not None
     assert refused.error["code"] == "rate_limit_exceeded"
