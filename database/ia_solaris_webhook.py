@@ -104,7 +104,9 @@ class Sender:
             while len(self._waiting) > self._max_waiting:
                 self._waiting.popleft()
                 self.dropped += 1
-            self._changed.notify()
+            # Who gathers is not woken for each.
+            if len(self._waiting) == 1 or self._has_batch():
+                self._changed.notify()
         if self.dropped:
             self._complain("events were dropped: the receiver does not answer")
 
@@ -130,12 +132,14 @@ class Sender:
                     self._changed.wait()
                 if not self._waiting:
                     return
-                # Some more may come at once.
-                if len(self._waiting) < MAX_BATCH_EVENTS and not self._stopping:
-                    self._changed.wait(GATHER_S)
+                # More will come: a delivery for each would cost LiteLLM's calls more.
+                self._changed.wait_for(self._has_batch, GATHER_S)
                 batch = self._batch()
             if batch:
                 self._deliver(batch)
+
+    def _has_batch(self) -> bool:
+        return self._stopping or len(self._waiting) >= MAX_BATCH_EVENTS
 
     def _batch(self) -> list[bytes]:
         batch: list[bytes] = []
