@@ -63,6 +63,10 @@ bench-audit: $(VENV)/dev.installed ## Measure how fast the audit trail is verifi
 bench-audit-queries: $(VENV)/dev.installed ## Measure how fast the audit trail answers, at two and at four million rows
 	@$(BIN)/python -m bench.audit_queries $(ARGS)
 
+.PHONY: bench-admin
+bench-admin: $(VENV)/dev.installed ## Measure how soon /api/admin answers with two million events and 50,000 people
+	@$(BIN)/python -m bench.admin_api $(ARGS)
+
 .PHONY: bench-webhooks
 bench-webhooks: $(VENV)/dev.installed ## Measure how soon LiteLLM's events are acknowledged, with Postgres there and stopped
 	@$(BIN)/python -m bench.webhooks $(ARGS)
@@ -70,6 +74,10 @@ bench-webhooks: $(VENV)/dev.installed ## Measure how soon LiteLLM's events are a
 .PHONY: bench-webhook-sender
 bench-webhook-sender: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure what the callback costs LiteLLM's own calls, with its receiver there and away
 	@$(BIN)/python -m bench.webhook_sender $(ARGS)
+
+.PHONY: openapi
+openapi: $(VENV)/dev.installed ## Write docs/openapi.json anew, after a change of /api/admin
+	@ENVIRONMENT=development $(BIN)/flask --app wsgi openapi write docs/openapi.json
 
 .PHONY: clean
 clean: ## Remove what the other targets made, data included

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 from typing import Any
@@ -10,9 +11,13 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger
 
 from app.config.settings import load_settings
+from app.metrics import shared_files
 from app.utils.json_logging import logging_config
 
 _settings = load_settings()
+_metrics_folder = shared_files.make_folder(_settings.server.state_dir)
+# Before anything imports prometheus-client, which then counts in files that workers share.
+os.environ[shared_files.VARIABLE] = str(_metrics_folder)
 
 
 ACCEPTORS = 16
@@ -57,6 +62,18 @@ limit_request_field_size = 16 * 1024
 forwarded_allow_ips = _settings.server.forwarded_allow_ips
 control_socket_disable = True
 logconfig_dict = logging_config(_settings.log_level)
+
+
+def on_starting(_arbiter: Any) -> None:
+    shared_files.clear(_metrics_folder)
+
+
+def on_exit(_arbiter: Any) -> None:
+    shared_files.leave(_metrics_folder)
+
+
+def child_exit(_arbiter: Any, worker: Any) -> None:
+    shared_files.forget_gauges(_metrics_folder, worker.pid)
 
 
 def post_fork(_arbiter: Any, worker: Any) -> None:

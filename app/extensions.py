@@ -22,6 +22,7 @@ from werkzeug.local import LocalProxy
 from app.alerting.outbox import Outbox
 from app.alerting.rules import SPOOL_AGAIN_S, SPOOL_GROWING_BYTES
 from app.alerting.store import observe
+from app.audit.anchor import FOLDER
 from app.audit.backlog import Backlog
 from app.audit.chain import AuditKeys
 from app.audit.content import ContentKeys, ContentStore
@@ -38,6 +39,10 @@ from app.events.store import EventStore
 from app.ledger.lease import LeaseBook
 from app.ledger.slot_store import SlotStore
 from app.ledger.store import LedgerStore
+from app.metrics.counts import CallCounter
+from app.metrics.figures import FigureReader
+from app.metrics.instruments import Instruments
+from app.metrics.shared_files import BASELINE
 from app.models import Base
 from app.services.access_service import AccessService
 from app.services.actions import RecordAction
@@ -50,16 +55,22 @@ from app.services.budget_service import BudgetService
 from app.services.call_slots import CallSlots
 from app.services.event_effects import EventEffects
 from app.services.event_service import EventService
+from app.services.fallback_simulation import FallbackSimulation
 from app.services.health_service import HealthService
 from app.services.key_cache import KeyCache
 from app.services.key_store import KeyStore
+from app.services.kill_switch_service import KillSwitchService
+from app.services.kill_switch_store import KillSwitchStore
+from app.services.kill_switches import KillSwitches
 from app.services.lease_journal import LeaseJournal
 from app.services.leases import Leases
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
+from app.services.metrics_service import MetricsService
 from app.services.people_service import PeopleService
 from app.services.people_store import PeopleStore
+from app.services.raise_service import RaiseService
 from app.services.readiness_service import ReadinessService
 from app.services.reconciliation_service import ReconciliationService
 from app.services.redis_link import RedisLink
@@ -68,6 +79,8 @@ from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
 from app.services.subject_service import SubjectService, owner_engine
 from app.services.token_service import TokenService
+from app.services.tracing import Tracing
+from app.services.trail_verification import TrailVerification
 from app.utils.clock import Clock, SystemClock
 from app.utils.exceptions import InsufficientQuotaError, SolarisError, TooManyRequestsError
 from app.utils.pseudonyms import stand_in
@@ -91,11 +104,18 @@ class Services:
     people: PeopleService
     health: HealthService
     tokens: TokenService
+    switches: KillSwitches
     budgets: BudgetService
+    raises: RaiseService
+    kill_switch: KillSwitchService
     subjects: SubjectService
     litellm: LiteLLMService
+    simulation: FallbackSimulation
+    metrics: MetricsService
+    tracing: Tracing
     audit: AuditService
     audit_reader: AuditReader
+    trail_verification: TrailVerification
     events: EventService
     readiness: ReadinessService
     alert_outbox: Outbox
@@ -113,23 +133,28 @@ class Services:
         await self.access.open()
         await self.people.open()
         await self.tokens.open()
+        await self.switches.open()
         await self.litellm.open()
         await self.alerts.open()
         await self.alert_delivery.open()
         await self.reconciliation.open()
+        await self.metrics.open()
         if self.shared_health is not None:
             await self.shared_health.open(self.health)
 
     async def close(self) -> None:
         if self.shared_health is not None:
             await self.shared_health.close()
+        await self.metrics.close()
         await self.reconciliation.close()
         await self.access.close()
+        await self.switches.close()
         await self.litellm.close()
         await self.people.close()
         # Last: what the others give up is still to be settled.
         await self.tokens.close()
         await asyncio.to_thread(self.budgets.close)
+        await asyncio.to_thread(self.tracing.close)
         await self.alerts.close()
         await self.alert_delivery.close()
         await self.events.close()
@@ -203,14 +228,24 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ),
         _leases(settings, clock) if settings.budgets.mode == "lenient" else None,
     )
+    state_dir = settings.server.state_dir
+    instruments = Instruments(catalog.models)
+    shared_folder = instruments.shared_folder()
+    audit_service.on_call = instruments.count_call
+    tokens_service.watch_batches(instruments.batches.observe)
+    switch_store = KillSwitchStore(engine)
+    switches = KillSwitches(switch_store, clock)
     litellm_service = LiteLLMService(
         settings,
         catalog,
         LiteLLMGateway(LiteLLMTransport(settings.litellm), health, settings.litellm),
         health,
         tokens_service,
+        switches,
+        CallCounter(instruments, shared_folder / BASELINE if shared_folder else None),
         clock,
         lambda error: describe(error, settings.locale),
+        record,
     )
     tokens_service.on_expired = audit_service.record_lost
     budget_service = BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record)
@@ -218,13 +253,42 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     return Services(
         settings,
         catalog,
-        AccessService(store, KeyCache(store, clock), settings.security, clock, record),
+        AccessService(
+            store,
+            KeyCache(store, clock),
+            settings.security,
+            clock,
+            record,
+            catalog.__contains__,
+        ),
         PeopleService(PeopleStore(engine), clock, record),
         health,
         tokens_service,
+        switches,
         budget_service,
+        RaiseService(LedgerStore(engine), budget_service, clock, record),
+        KillSwitchService(switch_store, catalog, clock, record),
         _subjects(settings, clock),
         litellm_service,
+        FallbackSimulation(
+            catalog,
+            health,
+            switches,
+            PeopleStore(engine),
+            LedgerStore(engine),
+            ZoneInfo(settings.budgets.timezone),
+            clock,
+            lambda error: describe(error, settings.locale),
+        ),
+        MetricsService(
+            instruments,
+            FigureReader(LedgerStore(engine), ZoneInfo(settings.budgets.timezone), clock),
+            {name: state_dir / name for name in ("audit", "events")},
+            catalog,
+            health,
+            clock,
+        ),
+        _tracing(settings),
         audit_service,
         AuditReader(
             engine,
@@ -234,13 +298,28 @@ def build_services(settings: Settings, engine: Engine) -> Services:
             ZoneInfo(settings.budgets.timezone),
             clock,
         ),
+        TrailVerification(
+            engine,
+            AuditKeys(settings.audit.hmac_keys),
+            settings.server.state_dir / FOLDER,
+            record,
+        ),
         _events(settings, engine, catalog, audit_service, clock),
-        ReadinessService(store, litellm_service, settings.server.state_dir, clock),
+        ReadinessService(store, litellm_service, redis, state_dir, clock),
         *alerts_parts,
         _reconciliation(settings, engine, catalog, clock),
         shared,
         redis,
     )
+
+
+def _tracing(settings: Settings) -> Tracing:
+    if not settings.server.is_traced:
+        return Tracing()
+    # Of an extra: whoever does not trace need not have it.
+    from app.services.otel_tracing import OtelTracing
+
+    return OtelTracing()
 
 
 def _audit(settings: Settings, engine: Engine, clock: Clock) -> AuditService:
@@ -333,12 +412,18 @@ catalog = cast("Catalog", LocalProxy(lambda: _current().catalog))
 access = cast("AccessService", LocalProxy(lambda: _current().access))
 people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
+raises = cast("RaiseService", LocalProxy(lambda: _current().raises))
+kill_switch = cast("KillSwitchService", LocalProxy(lambda: _current().kill_switch))
 subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))
 litellm = cast("LiteLLMService", LocalProxy(lambda: _current().litellm))
+simulation = cast("FallbackSimulation", LocalProxy(lambda: _current().simulation))
+metrics = cast("MetricsService", LocalProxy(lambda: _current().metrics))
+tracing = cast("Tracing", LocalProxy(lambda: _current().tracing))
 audit = cast("AuditService", LocalProxy(lambda: _current().audit))
 events = cast("EventService", LocalProxy(lambda: _current().events))
 audit_reader = cast("AuditReader", LocalProxy(lambda: _current().audit_reader))
+trail_verification = cast("TrailVerification", LocalProxy(lambda: _current().trail_verification))
 alert_outbox = cast("Outbox", LocalProxy(lambda: _current().alert_outbox))
 alert_delivery = cast("AlertDelivery", LocalProxy(lambda: _current().alert_delivery))
 alerts = cast("AlertService", LocalProxy(lambda: _current().alerts))

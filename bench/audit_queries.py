@@ -136,7 +136,7 @@ def main() -> int:
     ):
         postgres = EmbeddedPostgres(Path(folder) / "data")
         try:
-            engine = _database(postgres.url)
+            engine = trail_database(postgres.url)
             results, sizes = _measured(engine, options)
             engine.dispose()
         finally:
@@ -157,7 +157,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _database(url: str) -> Engine:
+def trail_database(url: str) -> Engine:
     url = load_settings({"ENVIRONMENT": "development", "DATABASE_URL": url}).database.url
     app = create_app(Settings(database=DatabaseSettings(url, url)))
     with app.app_context():
@@ -178,7 +178,7 @@ def _measured(engine: Engine, options: argparse.Namespace) -> tuple[list[Result]
     results: list[Result] = []
     sizes: list[Size] = []
     for rows in (options.rows, 2 * options.rows):
-        _fill(engine, rows)
+        fill_trail(engine, rows)
         sizes.append(_size(engine, rows))
         results += _ask(engine, rows, options)
     return results, sizes
@@ -192,7 +192,7 @@ def _months() -> list[date]:
     return months
 
 
-def _month() -> Span:
+def full_month() -> Span:
     """Return the month that is asked for: the one before this, full of rows."""
     return month_of(_months()[-2], ZONE)
 
@@ -202,7 +202,7 @@ def _numbers() -> dict[str, int]:
     return firsts | {"people": PEOPLE, "teams": TEAMS, "keys": KEYS, "models": MODELS}
 
 
-def _fill(engine: Engine, rows: int) -> None:
+def fill_trail(engine: Engine, rows: int) -> None:
     """Fill two months evenly, from the beginning: at twice the rows each day has twice as many."""
     started_s = time.perf_counter()
     end = month_of(_months()[-1], ZONE).end
@@ -210,7 +210,7 @@ def _fill(engine: Engine, rows: int) -> None:
         **_numbers(),
         "event": EVENT,
         "rows": rows,
-        "start": _month().start,
+        "start": full_month().start,
         "end": end,
         "shift": 1,
     }
@@ -238,7 +238,7 @@ def _size(engine: Engine, rows: int) -> Size:
 
 
 def _ask(engine: Engine, rows: int, options: argparse.Namespace) -> list[Result]:
-    queries, month = TrailQueries(engine), _month()
+    queries, month = TrailQueries(engine), full_month()
     people = Random(1)
 
     def somebody() -> str:

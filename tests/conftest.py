@@ -79,11 +79,16 @@ def database_url(postgres: EmbeddedPostgres) -> str:
 def lasting_database_url(database_url: str) -> str:
     """Another one, for proxies that run on beside the tests of other files: what they do by
     themselves must not be done to those."""
+    return another_database(database_url, "lasting")
+
+
+def another_database(database_url: str, name: str) -> str:
+    """Make a database beside that one, with every migration applied; return its URL."""
     engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE lasting"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    url = make_url(database_url).set(database="lasting").render_as_string(hide_password=False)
+    url = make_url(database_url).set(database=name).render_as_string(hide_password=False)
     with create_app(Settings(database=DatabaseSettings(url, url))).app_context():
         upgrade()
     return url
@@ -105,8 +110,9 @@ def empty(database_url: str) -> None:
                 " alert_messages, alert_signals, alerts,"
                 " api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
                 " audit_names, closed_months, closed_usage, legal_holds, usage_days, usage_months,"
-                " budget_lines, budgets, calls_under_way, holds, litellm_events, reconciliations,"
-                " teams, users"
+                " budget_lines, budget_raises, budgets, calls_under_way, holds, kill_switches,"
+                " litellm_events,"
+                " reconciliations, teams, users"
                 " RESTART IDENTITY CASCADE"
             )
         )

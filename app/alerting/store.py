@@ -91,8 +91,10 @@ SAVE = f"""
 """  # noqa: S608  # names of ours
 ONE = f"SELECT {', '.join(COLUMNS)} FROM alerts WHERE id = %s FOR UPDATE"  # noqa: S608
 LISTED = f"""
-    SELECT {", ".join(COLUMNS)} FROM alerts WHERE %s OR state <> 'resolved'
-    ORDER BY opened_at DESC, id LIMIT %s
+    SELECT {", ".join(COLUMNS)} FROM alerts
+    WHERE (%(with_past)s OR state <> 'resolved')
+      AND (%(at)s IS NULL OR opened_at < %(at)s OR opened_at = %(at)s AND id > %(id)s)
+    ORDER BY opened_at DESC, id LIMIT %(limit)s
 """  # noqa: S608  # names of ours
 FORGET_COUNTS = """
     DELETE FROM alert_counts WHERE (rule, subject, bucket, reason) IN (
@@ -222,9 +224,14 @@ def one(cursor: Any, alert_id: str) -> Alert | None:
     return Alert(*row) if row else None
 
 
-def listed(cursor: Any, limit: int, *, with_past: bool) -> list[Alert]:
-    """Return the live alerts, and those that are over if asked; the latest first."""
-    cursor.execute(LISTED, (with_past, limit))
+def listed(
+    cursor: Any, limit: int, *, with_past: bool, after: tuple[datetime, str] | None = None
+) -> list[Alert]:
+    """Return the live alerts, and those that are over if asked; the latest first, or those after
+    one that was opened then and has this id."""
+    at, alert_id = after or (None, None)
+    asked = {"with_past": with_past, "at": at, "id": alert_id, "limit": limit}
+    cursor.execute(LISTED, asked)
     return [Alert(*row) for row in cursor.fetchall()]
 
 

@@ -16,6 +16,10 @@ from app.dialects.base import Usage
 PRIVATE_FIELDS = ("conversation_id", "message_id", "ip", "client", "facts")
 
 
+# Of a call to a model: one that was let in, and one that was not.
+REQUEST, REFUSAL = "request", "refusal"
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
     """``at`` is aware, in UTC, and never changes once it is in the spool. Of a call to a model

@@ -28,6 +28,10 @@ RIGHTS = {
     "closed_usage": ADD,
     # A hold is lifted, never deleted.
     "legal_holds": CHANGE,
+    # A raise is ended, never deleted.
+    "budget_raises": CHANGE,
+    # A kill switch is lifted, never deleted.
+    "kill_switches": CHANGE,
     # A day is compared again when somebody asks, never forgotten.
     "reconciliations": CHANGE,
     "alembic_version": READ,

@@ -5,7 +5,7 @@ Usage comes from the sums by day that are kept with the rows, events from the ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from sqlalchemy import Engine
 
 from app.audit.days import EARLIEST, LATEST, whole_months
-from app.audit.names import EVENT, NOBODY, USER, ErasedError, Name
+from app.audit.names import EVENT, KEY, MODEL, NOBODY, TEAM, USER, ErasedError, Name
 from app.audit.reading import ERASED, label, labels_of, names_of_numbers, snapshot
 from app.audit.rows import COLUMNS, private_of, uuid_of
 from app.audit.usage import CALL_EVENTS
@@ -51,32 +51,25 @@ USAGE_OF_MONTHS = """
 """
 
 FIELDS = ", ".join(COLUMNS)
-NEWEST = "ORDER BY at DESC, seq DESC LIMIT %(limit)s"
-OF_REQUEST = """
-    SELECT {fields} FROM audit_events
-    WHERE (event_id = %(request)s::uuid OR request_id = %(request)s::uuid)
-      AND (%(user)s IS NULL OR user_id = %(user)s)
-      AND (%(event)s IS NULL OR event = %(event)s)
-      AND at >= coalesce(%(since)s, '-infinity'::timestamptz)
-    {newest}
-"""
-OF_USER = """
-    SELECT {fields} FROM audit_events
-    WHERE user_id = %(user)s
-      AND (%(event)s IS NULL OR event = %(event)s)
-      AND at >= coalesce(%(since)s, '-infinity'::timestamptz)
-    {newest}
-"""
+NEWEST = "ORDER BY at DESC, seq DESC LIMIT %(rows)s"
+OF_ROWS = "SELECT {fields} FROM audit_events WHERE {where} {newest}"
 # The newest of each kind of event, and of those the newest: one index is enough for both.
 OF_EVENTS = """
     SELECT newest.* FROM audit_names AS kind CROSS JOIN LATERAL (
-      SELECT {fields} FROM audit_events
-      WHERE event = kind.id AND at >= coalesce(%(since)s, '-infinity'::timestamptz)
-      {newest}
+      SELECT {fields} FROM audit_events WHERE event = kind.id AND {where} {newest}
     ) AS newest
     WHERE kind.kind = 'event' AND (%(event)s IS NULL OR kind.id = %(event)s)
     {newest}
 """
+# What no index finds is looked for among the newest rows that one does; the last of them says
+# where to look on.
+SIFTED = """
+    WITH newest AS MATERIALIZED ({query})
+    (SELECT {fields}, true FROM newest WHERE {sieve} ORDER BY at DESC, seq DESC LIMIT %(limit)s + 1)
+    UNION ALL
+    (SELECT {fields}, false FROM newest ORDER BY at DESC, seq DESC OFFSET %(rows)s - 1)
+"""
+SIFTED_ROWS = 5_000
 NUMBER_OF = "SELECT id FROM audit_names WHERE kind = %s AND value = %s"
 IS_ERASED = "SELECT id FROM audit_names WHERE kind = %s AND id = %s AND value IS NULL"
 NAMED_COLUMNS = ("event", "user_id", "team_id", "key_id", "model_id", "model_used_id")
@@ -106,6 +99,10 @@ class Sums(NamedTuple):
 NO_SUMS = Sums(0, 0, 0, 0, 0, 0)
 
 
+# Of a row: its time and its number.
+Position = tuple[datetime, int]
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """What of the trail is asked for; ``request`` and ``user`` as they are known outside."""
@@ -115,6 +112,14 @@ class EventFilter:
     event: str | None = None
     since: datetime | None = None
     limit: int = DEFAULT_LIMIT
+    # The moment after the last one.
+    until: datetime | None = None
+    team: str | None = None
+    key: str | None = None
+    model: str | None = None
+    status: int | None = None
+    # Where the page before ended.
+    before: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,23 +173,23 @@ class TrailQueries:
         return _in_order(by, rows, labels)
 
     def events(self, wanted: EventFilter) -> list[EventRecord]:
-        """Return events, newest first."""
+        """Return the first page of `page`."""
+        return self.page(wanted)[0]
+
+    def page(self, wanted: EventFilter) -> tuple[list[EventRecord], Position | None]:
+        """Return events, newest first, and where the next page begins, if there may be one.
+
+        By ``team``, ``key``, ``model`` or ``status`` a page looks through `SIFTED_ROWS` rows at
+        most: it may have fewer than ``limit``, or none, and yet not be the last.
+        """
         with snapshot(self._engine) as connection, connection.cursor() as cursor:
-            user = _number_of(cursor, USER, wanted.user)
-            event = _number_of(cursor, EVENT, wanted.event)
-            if None in (user, event):
-                return []
-            asked = {
-                "request": str(uuid_of(wanted.request)) if wanted.request else None,
-                "user": user or None,
-                "event": event or None,
-                "since": wanted.since,
-                "limit": wanted.limit,
-            }
+            asked = _asked(cursor, wanted)
+            if asked is None:
+                return [], None
             cursor.execute(_query_for(wanted), asked)
-            rows = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+            rows, position = _page_of(cursor.fetchall(), wanted)
             names = _names_in(cursor, rows)
-        return [_record(row, names) for row in rows]
+        return [_record(row, names) for row in rows], position
 
 
 def _widened(cursor: Any, first: date | None, last: date | None) -> tuple[date, date]:
@@ -208,9 +213,76 @@ def _usage_query(by: Sequence[str], first: date, last: date) -> tuple[str, dict[
 
 
 def _query_for(wanted: EventFilter) -> str:
-    without_request = OF_USER if wanted.user else OF_EVENTS
-    query = OF_REQUEST if wanted.request else without_request
-    return query.format(fields=FIELDS, newest=NEWEST)
+    finds_rows = bool(wanted.request or wanted.user)
+    where = " AND ".join(_found_by(wanted, finds_rows=finds_rows)) or "true"
+    query = (OF_ROWS if finds_rows else OF_EVENTS).format(fields=FIELDS, where=where, newest=NEWEST)
+    if sieve := " AND ".join(_sifted_by(wanted)):
+        return SIFTED.format(query=query, fields=FIELDS, sieve=sieve)
+    return query
+
+
+def _found_by(wanted: EventFilter, *, finds_rows: bool) -> Iterator[str]:
+    """Yield the conditions that an index serves."""
+    if wanted.request:
+        yield "(event_id = %(request)s::uuid OR request_id = %(request)s::uuid)"
+    if wanted.user:
+        yield "user_id = %(user)s"
+    if wanted.event and finds_rows:
+        yield "event = %(event)s"
+    if wanted.since:
+        yield "at >= %(since)s"
+    if wanted.until:
+        yield "at < %(until)s"
+    if wanted.before:
+        yield "at <= %(before_at)s AND (at, seq) < (%(before_at)s, %(before_seq)s)"
+
+
+def _sifted_by(wanted: EventFilter) -> Iterator[str]:
+    """Yield the conditions that no index serves."""
+    for column in ("team", "key"):
+        if getattr(wanted, column):
+            yield f"{column}_id = %({column})s"
+    if wanted.model:
+        yield "%(model)s IN (model_id, model_used_id)"
+    if wanted.status is not None:
+        yield "status = %(status)s"
+
+
+def _asked(cursor: Any, wanted: EventFilter) -> dict[str, Any] | None:
+    """Return the values of a query; None where a name was never on record."""
+    kinds = {"user": USER, "event": EVENT, "team": TEAM, "key": KEY, "model": MODEL}
+    numbers = {it: _number_of(cursor, kind, getattr(wanted, it)) for it, kind in kinds.items()}
+    if None in numbers.values():
+        return None
+    before_at, before_seq = wanted.before or (None, None)
+    is_sifted = any(True for _ in _sifted_by(wanted))
+    return {
+        **{name: number or None for name, number in numbers.items()},
+        "request": str(uuid_of(wanted.request)) if wanted.request else None,
+        "since": wanted.since,
+        "until": wanted.until,
+        "status": wanted.status,
+        "before_at": before_at,
+        "before_seq": before_seq,
+        "limit": wanted.limit,
+        # One more tells whether there is another page.
+        "rows": SIFTED_ROWS if is_sifted else wanted.limit + 1,
+    }
+
+
+def _page_of(
+    found: Sequence[tuple[Any, ...]], wanted: EventFilter
+) -> tuple[list[dict[str, Any]], Position | None]:
+    rows = [dict(zip(COLUMNS, row, strict=False)) for row in found if _is_match(row)]
+    shown = rows[: wanted.limit]
+    if len(rows) > wanted.limit:
+        return shown, (shown[-1]["at"], shown[-1]["seq"])
+    ends = [dict(zip(COLUMNS, row, strict=False)) for row in found if not _is_match(row)]
+    return shown, (ends[0]["at"], ends[0]["seq"]) if ends else None
+
+
+def _is_match(row: tuple[Any, ...]) -> bool:
+    return len(row) == len(COLUMNS) or bool(row[-1])
 
 
 def _number_of(cursor: Any, kind: str, value: str | None) -> int | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from zoneinfo import ZoneInfo
 
-from app.audit.event import AuditEvent
+from app.audit.event import REFUSAL, REQUEST, AuditEvent
 from app.audit.names import KEY, MODEL, TEAM, USER, Name
 
 # Events that are a call to a model.
-CALL_EVENTS = frozenset({"request", "refusal"})
+CALL_EVENTS = frozenset({REQUEST, REFUSAL})
 # Says by how much a call was something else than its own event says; it is no call.
 ADJUSTMENT = "adjustment"
 SUMMED_EVENTS = CALL_EVENTS | {ADJUSTMENT}

@@ -23,7 +23,9 @@ from app.cli.alerts import alerts
 from app.cli.audit import audit
 from app.cli.audit_queries import chargeback, list_events, recount, replay
 from app.cli.budgets import budgets
+from app.cli.doctor import doctor
 from app.cli.keys import keys
+from app.cli.kill_switch import killswitch
 from app.cli.output import say, say_unusable, text
 from app.cli.people import teams, users
 from app.cli.reconcile import reconcile
@@ -70,7 +72,7 @@ for question in (list_events, recount, chargeback, replay):
     audit.add_command(question)
 for command in (db_commands, serve, run, litellm_config, drain, keys, budgets, users, teams):
     cli.add_command(command)
-for command in (usage, audit, alerts, reconcile):
+for command in (usage, audit, alerts, reconcile, killswitch, doctor):
     cli.add_command(command)
 cli.add_command(subject)
 

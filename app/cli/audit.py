@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy import create_engine
 
-from app.audit.anchor import ANCHOR, FOLDER, keep_anchor, read_anchor
+from app.audit.anchor import FOLDER, keep_anchor
 from app.audit.chain import AuditKeys
 from app.audit.content import drop_old_contents
 from app.audit.findings import (
@@ -35,15 +34,10 @@ from app.audit.findings import (
     Report,
 )
 from app.audit.retention import AuditRetention, NotOwnerError, Retained
-from app.audit.store import UnstorableEventError
-from app.audit.verify import verify_trail
 from app.cli.output import CommandError, WrongUsageError, print_json, say, text
 from app.config.settings import Settings
-from app.extensions import audit as service
-from app.extensions import db, services_of
-from app.utils.exceptions import DatabaseUnavailableError
-
-logger = logging.getLogger("audit")
+from app.extensions import services_of, trail_verification
+from app.services.trail_verification import BadAnchorError
 
 # Named here, so that a text for each is known to be used.
 TEXT_OF = {
@@ -78,18 +72,17 @@ def audit() -> None:
 @with_appcontext
 def verify(since: datetime | None, anchor: Path | None, as_json: bool) -> None:
     """Verify that the trail is what was written; exit 1 and name the first bad row if not."""
-    settings = services_of(current_app).settings
-    report = verify_trail(
-        db.engine,
-        AuditKeys(settings.audit.hmac_keys),
-        since=since and since.replace(tzinfo=UTC),
-        anchor=_anchor(settings, anchor),
-    )
+    try:
+        verified = trail_verification.run(since and since.date(), anchor)
+    except BadAnchorError as error:
+        raise WrongUsageError("audit_bad_anchor", path=error) from error
+    if not verified.has_anchor:
+        say(text("audit_no_anchor", path=trail_verification.own_anchor))
+    report = verified.report
     if as_json:
         print_json([_facts(report)])
     else:
         _tell(report)
-    _put_on_record(report, since)
     if not report.is_good:
         sys.exit(1)
 
@@ -112,36 +105,8 @@ def retain(unverified: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _put_on_record(report: Report, since: datetime | None) -> None:
-    """Alerts are counted from there. A trail that takes nothing is told of all the same."""
-    finding = report.finding
-    facts: dict[str, Any] = {"findings": 0 if finding is None else 1}
-    if finding is not None:
-        facts |= {"problem": finding.problem, "first_seq": finding.seq}
-    if since is not None:
-        facts["since"] = since.date().isoformat()
-    try:
-        service.record_action("audit_verified", **facts)
-    except (DatabaseUnavailableError, UnstorableEventError):
-        logger.critical("audit_verification_unrecorded", extra=facts)
-
-
 def _folder(settings: Settings) -> Path:
     return settings.server.state_dir / FOLDER
-
-
-def _anchor(settings: Settings, path: Path | None) -> dict[str, Any] | None:
-    """Return the anchor that was asked for, else this machine's, else None, which is told."""
-    place = path or _folder(settings) / ANCHOR
-    try:
-        anchor = read_anchor(place)
-    except (OSError, ValueError) as fault:
-        raise WrongUsageError("audit_bad_anchor", path=place) from fault
-    if anchor is None and path is not None:
-        raise WrongUsageError("audit_bad_anchor", path=place)
-    if anchor is None:
-        say(text("audit_no_anchor", path=place))
-    return anchor
 
 
 def _facts(report: Report) -> dict[str, Any]:

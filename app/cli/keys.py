@@ -10,11 +10,12 @@ from flask.cli import with_appcontext
 
 from app.cli.output import CommandError, WrongUsageError, print_json, print_table, say, text
 from app.config.commands import KEY_COLUMNS
-from app.extensions import access, catalog
-from app.services.access_service import ROLES
+from app.extensions import access
+from app.services.access_service import ROLES, UnknownModelsError
 from app.services.identity import InvalidFactError
 from app.services.key_store import (
     KeyAmbiguousError,
+    KeyEndedError,
     KeyNameTakenError,
     KeyNotFoundError,
     KeyRecord,
@@ -23,7 +24,7 @@ from app.services.key_store import (
 
 @click.group()
 def keys() -> None:
-    """API keys: create, list, revoke."""
+    """API keys: create, list, change, rotate, revoke."""
 
 
 @keys.command("create")
@@ -58,8 +59,10 @@ def create_key(
         )
     except KeyNameTakenError:
         raise CommandError("name_taken", name=name) from None
+    except UnknownModelsError as error:
+        raise WrongUsageError("unknown_models", names=", ".join(error.names)) from None
     except InvalidFactError as error:
-        raise WrongUsageError("bad_fact", fact=error) from None
+        raise WrongUsageError("bad_fact", fact=error.param) from None
     say(text("key_made", id=record.id, name=record.name))
     click.echo(key)
 
@@ -82,13 +85,61 @@ def list_keys(include_revoked: bool, as_json: bool) -> None:
 @with_appcontext
 def revoke_key(reference: str) -> None:
     """Revoke a key; every worker refuses it within 5 seconds."""
+    record = access.revoke_key(_found(reference).id)
+    click.echo(text("key_revoked", id=record.id, name=record.name))
+
+
+@keys.command("rotate")
+@click.argument("reference", metavar="NAME|PREFIX|ID")
+@click.option(
+    "--grace-hours",
+    type=click.IntRange(0, 24 * 90),
+    default=24,
+    show_default=True,
+    help="For so long the old one is good, too; 0: it ends now.",
+)
+@with_appcontext
+def rotate_key(reference: str, grace_hours: int) -> None:
+    """Make a key's successor and print it, once, alone on the last line.
+
+    It has the same name, owner, models and budgets.
+    """
     try:
-        record = access.revoke_key(reference)
+        key, record = access.rotate_key(_found(reference).id, timedelta(hours=grace_hours))
+    except KeyEndedError:
+        raise CommandError("key_replaced", reference=reference) from None
+    say(text("key_rotated", id=record.id, name=record.name, hours=grace_hours))
+    click.echo(key)
+
+
+@keys.command("change")
+@click.argument("reference", metavar="NAME|PREFIX|ID")
+@click.option("--models", help="Allowed models and groups, separated by commas; '' for all.")
+@click.option("--expires-in-days", type=click.IntRange(min=0), help="From now on; 0: never.")
+@with_appcontext
+def change_key(reference: str, models: str | None, expires_in_days: int | None) -> None:
+    """Change which models a key may call, or when it expires; binds within 5 seconds."""
+    changes: dict[str, Any] = {}
+    if models is not None:
+        changes["models"] = _model_names(models) if models else None
+    if expires_in_days is not None:
+        changes["expires_at"] = _days_from_now(expires_in_days) if expires_in_days else None
+    if not changes:
+        raise WrongUsageError("nothing_to_set", options="--models, --expires-in-days")
+    try:
+        record = access.change_key(_found(reference).id, changes)
+    except UnknownModelsError as error:
+        raise WrongUsageError("unknown_models", names=", ".join(error.names)) from None
+    click.echo(text("key_changed", id=record.id, name=record.name))
+
+
+def _found(reference: str) -> KeyRecord:
+    try:
+        return access.find_key(reference)
     except KeyNotFoundError:
         raise CommandError("key_unknown", reference=reference) from None
     except KeyAmbiguousError:
         raise CommandError("key_ambiguous", reference=reference) from None
-    click.echo(text("key_revoked", id=record.id, name=record.name))
 
 
 def _days_from_now(days: int) -> datetime:
@@ -101,8 +152,6 @@ def _model_names(listed: str | None) -> list[str] | None:
     names = [name.strip() for name in listed.split(",") if name.strip()]
     if not names:
         raise WrongUsageError("empty_models")
-    if unknown := [name for name in names if name not in catalog]:
-        raise WrongUsageError("unknown_models", names=", ".join(unknown))
     return names
 
 
@@ -118,5 +167,6 @@ def _key_row(record: KeyRecord) -> dict[str, Any]:
         "models": sorted(record.allowed_models) if record.allowed_models is not None else None,
         "created_at": record.created_at,
         "expires_at": record.expires_at,
+        "replaced_at": record.replaced_at,
         "revoked_at": record.revoked_at,
     }

@@ -84,7 +84,7 @@ def set_user(person: str, **given: str | None) -> None:
     try:
         is_new = people_service.set_person(person, changes)
     except InvalidFactError as error:
-        raise WrongUsageError("bad_fact", fact=error) from None
+        raise WrongUsageError("bad_fact", fact=error.param) from None
     say(text("user_made" if is_new else "user_changed", id=person))
 
 
@@ -114,5 +114,5 @@ def set_team(team: str, name: str) -> None:
     try:
         is_new = people_service.set_team(team, name)
     except InvalidFactError as error:
-        raise WrongUsageError("bad_fact", fact=error) from None
+        raise WrongUsageError("bad_fact", fact=error.param) from None
     say(text("team_made" if is_new else "team_changed", id=team))

@@ -110,7 +110,7 @@ def _problems_told(person: str) -> Iterator[None]:
     try:
         yield
     except InvalidFactError as error:
-        raise WrongUsageError("bad_fact", fact=error) from None
+        raise WrongUsageError("bad_fact", fact=error.param) from None
     except UnknownSubjectError:
         raise CommandError("subject_unknown", id=person) from None
     except SubjectHeldError:

@@ -14,6 +14,42 @@ TEXTS: dict[str, dict[str, str]] = {
         "execute `solaris db upgrade`",
         "key_made": "A chave {id} ({name}) só aparece agora; apenas o hash fica guardado.",
         "key_revoked": "revogada: {id} ({name})",
+        "key_rotated": "nova chave {id} ({name}), que só aparece desta vez; "
+        "a antiga ainda vale por {hours} h:",
+        "key_replaced": "a chave {reference} já tem sucessora",
+        "key_changed": "mudada: {id} ({name}); vale em toda parte em até 5 segundos",
+        "budget_raised": "aumento {id} concedido até {until}; em toda parte em até 2 segundos",
+        "raise_ended": "aumento {id} encerrado",
+        "switch_thrown": "bloqueio {id} acionado; em toda parte em até 2 segundos",
+        "switch_lifted": "bloqueio {id} desfeito; em toda parte em até 2 segundos",
+        "switch_unknown": "nenhum bloqueio em vigor tem o número {id}",
+        "bad_switch_subject": "all vale para todos e não leva --subject; os outros precisam dele, "
+        "e um modelo tem de ser do catálogo",
+        "bad_reason": "o motivo é uma linha de texto, de 1 a {most} caracteres",
+        "doctor_configuration": "pode ser usada; {models} modelos no catálogo",
+        "doctor_database": "o Postgres (DATABASE_URL) não pôde ser consultado: {reason}",
+        "doctor_migrated": "as tabelas estão em dia ({revision})",
+        "doctor_unmigrated": "as tabelas são de {there}, o programa de {here}: "
+        "execute `solaris db upgrade`",
+        "doctor_clock": "{seconds} s de diferença para o relógio do Postgres",
+        "doctor_no_trail": "a trilha ainda está vazia",
+        "doctor_audit_key": "é a que assinou por último",
+        "doctor_audit_key_unknown": "a trilha foi assinada por último com outra chave ({id}); "
+        "ponha a anterior em AUDIT_HMAC_KEY_PREVIOUS",
+        "doctor_not_writable": "{path} não pode ser gravado: nada seria registrado",
+        "doctor_free": "{mib} MiB livres em {path}",
+        "doctor_targets": "{count} destinos para alertas; teste com `solaris alerts test`",
+        "doctor_no_targets": "nenhum destino para alertas: eles só aparecem no log; "
+        "defina SLACK_WEBHOOK_URL ou ALERT_EMAIL",
+        "doctor_no_map": "a lista de preços do LiteLLM não está ao alcance",
+        "doctor_unknown_target": "{model}: o LiteLLM não conhece {target}; "
+        "o provedor deve tê-lo retirado: mude o destino em database/litellm-config.yaml",
+        "doctor_retired": "{model}: {target} foi retirado pelo provedor em {day}: "
+        "mude o destino em database/litellm-config.yaml",
+        "doctor_retires": "{model}: {target} será retirado pelo provedor em {day}",
+        "doctor_none_retired": "todos os destinos do catálogo ainda existem",
+        "doctor_verdict": "falhas: {failures}, avisos: {warnings}",
+        "raise_unknown": "nenhum aumento em vigor tem o número {id}",
         "name_taken": "já existe uma chave ativa com o nome {name}; revogue-a antes",
         "key_unknown": "nenhuma chave ativa atende por {reference}",
         "key_ambiguous": "mais de uma chave ativa atende por {reference}; "
@@ -157,6 +193,42 @@ TEXTS: dict[str, dict[str, str]] = {
         "tables_missing": "Postgres (DATABASE_URL) lacks its tables: run `solaris db upgrade`",
         "key_made": "Key {id} ({name}) is shown this once; only its hash is kept.",
         "key_revoked": "revoked: {id} ({name})",
+        "key_rotated": "new key {id} ({name}), shown only this once; the old one is good for "
+        "{hours} h more:",
+        "key_replaced": "the key {reference} has a successor already",
+        "key_changed": "changed: {id} ({name}); it binds everywhere within 5 seconds",
+        "budget_raised": "raise {id} is granted until {until}; everywhere within 2 seconds",
+        "raise_ended": "raise {id} is ended",
+        "switch_thrown": "kill switch {id} is thrown; everywhere within 2 seconds",
+        "switch_lifted": "kill switch {id} is lifted; everywhere within 2 seconds",
+        "switch_unknown": "no kill switch that is thrown has the number {id}",
+        "bad_switch_subject": "all is for everybody and takes no --subject; the others need one, "
+        "and a model must be of the catalogue",
+        "bad_reason": "the reason is a line of text, of 1 to {most} characters",
+        "doctor_configuration": "can be used; {models} models in the catalogue",
+        "doctor_database": "Postgres (DATABASE_URL) could not be asked: {reason}",
+        "doctor_migrated": "the tables are up to date ({revision})",
+        "doctor_unmigrated": "the tables are of {there}, the program of {here}: "
+        "run `solaris db upgrade`",
+        "doctor_clock": "{seconds} s away from Postgres' clock",
+        "doctor_no_trail": "the trail is empty yet",
+        "doctor_audit_key": "is the one that signed last",
+        "doctor_audit_key_unknown": "the trail was last signed with another key ({id}); "
+        "put the former one into AUDIT_HMAC_KEY_PREVIOUS",
+        "doctor_not_writable": "{path} cannot be written: nothing would be on record",
+        "doctor_free": "{mib} MiB free in {path}",
+        "doctor_targets": "{count} targets for alerts; try them with `solaris alerts test`",
+        "doctor_no_targets": "no target for alerts: they are in the log only; "
+        "set SLACK_WEBHOOK_URL or ALERT_EMAIL",
+        "doctor_no_map": "LiteLLM's price list is out of reach",
+        "doctor_unknown_target": "{model}: LiteLLM does not know {target}; "
+        "its provider has likely retired it: change the target in database/litellm-config.yaml",
+        "doctor_retired": "{model}: {target} was retired by its provider on {day}: "
+        "change the target in database/litellm-config.yaml",
+        "doctor_retires": "{model}: {target} will be retired by its provider on {day}",
+        "doctor_none_retired": "every target of the catalogue still exists",
+        "doctor_verdict": "failures: {failures}, warnings: {warnings}",
+        "raise_unknown": "no raise that lasts has the number {id}",
         "name_taken": "a live key has the name {name}; revoke it first",
         "key_unknown": "no live key answers to {reference}",
         "key_ambiguous": "more than one live key answers to {reference}; "
@@ -307,6 +379,7 @@ KEY_COLUMNS: dict[str, dict[str, str]] = {
         "models": "modelos",
         "created_at": "criada",
         "expires_at": "expira",
+        "replaced_at": "substituída",
         "revoked_at": "revogada",
     },
     "en": {
@@ -320,18 +393,73 @@ KEY_COLUMNS: dict[str, dict[str, str]] = {
         "models": "models",
         "created_at": "created",
         "expires_at": "expires",
+        "replaced_at": "replaced",
         "revoked_at": "revoked",
+    },
+}
+
+RAISE_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "id": "id",
+        "budget_id": "orçamento",
+        "subject": "de quem",
+        "amount": "aumento",
+        "reason": "motivo",
+        "created_at": "desde",
+        "created_by": "por",
+        "expires_at": "até",
+        "ended_at": "encerrado",
+        "ended_by": "encerrado por",
+    },
+    "en": {
+        "id": "id",
+        "budget_id": "budget",
+        "subject": "subject",
+        "amount": "amount",
+        "reason": "reason",
+        "created_at": "since",
+        "created_by": "by",
+        "expires_at": "until",
+        "ended_at": "ended",
+        "ended_by": "ended by",
+    },
+}
+
+KILL_SWITCH_COLUMNS: dict[str, dict[str, str]] = {
+    "pt_BR": {
+        "id": "id",
+        "scope": "alcance",
+        "subject": "de quem",
+        "reason": "motivo",
+        "thrown_at": "desde",
+        "thrown_by": "por",
+        "expires_at": "até",
+        "lifted_at": "desfeito",
+        "lifted_by": "desfeito por",
+    },
+    "en": {
+        "id": "id",
+        "scope": "scope",
+        "subject": "subject",
+        "reason": "reason",
+        "thrown_at": "since",
+        "thrown_by": "by",
+        "expires_at": "until",
+        "lifted_at": "lifted",
+        "lifted_by": "lifted by",
     },
 }
 
 BUDGET_COLUMNS: dict[str, dict[str, str]] = {
     "pt_BR": {
+        "id": "id",
         "scope": "escopo",
         "subject": "de quem",
         "metric": "medida",
         "period": "período",
         "mode": "modo",
         "limit": "limite",
+        "raised": "aumento",
         "posted": "usado",
         "pending": "reservado",
         "left": "resta",
@@ -340,12 +468,14 @@ BUDGET_COLUMNS: dict[str, dict[str, str]] = {
         "renews_at": "renova",
     },
     "en": {
+        "id": "id",
         "scope": "scope",
         "subject": "subject",
         "metric": "metric",
         "period": "period",
         "mode": "mode",
         "limit": "limit",
+        "raised": "raised",
         "posted": "posted",
         "pending": "pending",
         "left": "left",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,13 +95,22 @@ class Environment:
         return value
 
     def networks(self, name: str, default: str) -> str:
-        """IP addresses and networks, separated by commas; `*` is everyone."""
+        """IP addresses and networks, separated by commas; `*` is everyone, nothing is nobody."""
         value = self.text(name, default)
-        for part in value.split(","):
+        for part in value.split(",") if value else ():
             if part.strip() != "*" and not self._is_network(part.strip()):
                 self._problem(name, "not_networks")
                 return default
         return value
+
+    def traces(self, name: str) -> bool:
+        """An http URL, for which the extra `otel` must be installed."""
+        value = self.text(name, "")
+        if value and not self._is_url(value, ("http://", "https://")):
+            self._problem(name, "not_a_url", schemes="http://, https://")
+        elif value and find_spec("opentelemetry") is None:
+            self._problem(name, "needs_extra", extra="otel")
+        return bool(value)
 
     def secret_url(self, name: str, default: str, *, schemes: tuple[str, ...]) -> str:
         """A URL that may carry a password, so it can come from NAME_FILE too."""

@@ -27,6 +27,7 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "private_address": "aponta para um endereço interno; para permitir isso, defina "
         "ALERT_ALLOW_PRIVATE=true",
         "not_mail_addresses": "deve ter endereços de e-mail separados por vírgulas",
+        "needs_extra": "precisa do pacote opcional: pip install 'ia-solaris-proxy[{extra}]'",
         "needed_with": "precisa ser definida junto com {other}",
         "set_twice": "está definida junto com {other}; deixe só uma das duas",
         "unreadable_file": "aponta para um arquivo que não pode ser lido",
@@ -64,6 +65,7 @@ PROBLEMS: dict[str, dict[str, str]] = {
         "commas, or *",
         "private_address": "points inside; to allow that, set ALERT_ALLOW_PRIVATE=true",
         "not_mail_addresses": "must be e-mail addresses, separated by commas",
+        "needs_extra": "needs the optional package: pip install 'ia-solaris-proxy[{extra}]'",
         "needed_with": "must be set together with {other}",
         "set_twice": "is set together with {other}; keep one of them",
         "unreadable_file": "points at a file that cannot be read",

@@ -49,6 +49,10 @@ class ServerSettings:
     drain_grace_s: int = 30
     # Whose X-Forwarded-Proto and kin are believed: nginx's addresses.
     forwarded_allow_ips: str = "127.0.0.1,::1"
+    # Networks that may read /metrics without a key; none of them by itself.
+    metrics_allow: str = ""
+    # Whether calls are traced; where to, OpenTelemetry's SDK reads itself.
+    is_traced: bool = False
     # Where workers of one machine leave what others must find, and what must outlive them.
     state_dir: Path = PROJECT_ROOT / "var" / "spool"
     max_body_bytes: int = MAX_BODY_BYTES
@@ -201,6 +205,8 @@ def _server(env: Environment) -> ServerSettings:
         forwarded_allow_ips=env.networks(
             "FORWARDED_ALLOW_IPS", ServerSettings().forwarded_allow_ips
         ),
+        is_traced=env.traces("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        metrics_allow=env.networks("METRICS_ALLOW", ServerSettings().metrics_allow),
         state_dir=Path(env.text("SPOOL_DIR", str(ServerSettings().state_dir))),
     )
 

@@ -79,8 +79,8 @@ class LedgerBatcher(Generic[Operation, Outcome]):
         self._running_since_s = 0.0
         self._away_until_s = float("-inf")
         self._watch: asyncio.TimerHandle | None = None
-        self.batches = 0
-        self.operations = 0
+        # Told how many operations each batch had; in its thread.
+        self.on_batch: Callable[[int], None] = lambda _operations: None
 
     def close(self) -> None:
         """Stop when what waits is done; the next operation starts it again. Blocks, but not for
@@ -154,8 +154,7 @@ class LedgerBatcher(Generic[Operation, Outcome]):
             outcomes = self._outcomes([waiting.operation for waiting in batch])
             with self._changed:
                 self._running = ()
-            self.batches += 1
-            self.operations += len(batch)
+            self.on_batch(len(batch))
             _tell(batch, outcomes)
 
     def _next_batch(self) -> list[_Waiting[Operation, Outcome]]:

@@ -321,6 +321,10 @@ class Book:
             case Lease() | Post():
                 return self._set_aside(operation)
 
+    def copied_lines(self) -> dict[LineKey, Line]:
+        """Return the lines for a book that is only asked what it would say."""
+        return {key: replace(line) for key, line in self.lines.items()}
+
     def left(self, account: Account) -> int:
         line = self.lines[account.key]
         return account.budget.limit - line.posted - line.pending + line.credited

@@ -21,17 +21,25 @@ HIDDEN = "…"
 
 # Whose own budget it is comes after everybody's: the last one of a place stands.
 FULL_LINES = """
-    SELECT it.scope, line.subject, it.metric, it.period, it.mode, it.limit_amount,
+    SELECT it.scope, line.subject, it.metric, it.period, it.mode, it.limit_amount + more.amount,
       line.posted - line.credited
     FROM budgets AS it JOIN budget_lines AS line ON line.budget_id = it.id
+    CROSS JOIN LATERAL (
+      SELECT coalesce(sum(amount), 0)::bigint AS amount FROM budget_raises
+      WHERE budget_id = it.id AND subject = line.subject AND ended_at IS NULL AND expires_at > %s
+    ) AS more
     WHERE it.is_active AND it.limit_amount > 0 AND it.period = %s AND line.period_start = %s
-      AND (line.posted - line.credited)::numeric * 100 >= it.limit_amount::numeric * %s
+      AND (line.posted - line.credited)::numeric * 100
+        >= (it.limit_amount + more.amount)::numeric * %s
     ORDER BY it.subject <> '*', it.id, line.subject
 """
 WANTED_LINES = """
-    SELECT it.scope, wanted.subject, it.metric, it.period, it.mode, it.limit_amount,
-      coalesce(line.posted - line.credited, 0), wanted.start
-    FROM (VALUES %s) AS wanted (scope, subject, metric, period, start)
+    SELECT it.scope, wanted.subject, it.metric, it.period, it.mode, it.limit_amount + (
+        SELECT coalesce(sum(amount), 0)::bigint FROM budget_raises
+        WHERE budget_id = it.id AND subject = wanted.subject AND ended_at IS NULL
+          AND expires_at > wanted.now
+      ), coalesce(line.posted - line.credited, 0), wanted.start
+    FROM (VALUES %s) AS wanted (scope, subject, metric, period, start, now)
     JOIN budgets AS it ON (it.scope, it.metric, it.period)
         = (wanted.scope, wanted.metric, wanted.period)
       AND it.subject IN (wanted.subject, '*') AND it.is_active AND it.limit_amount > 0
@@ -78,9 +86,9 @@ def read_gauges(
     windows = {period: window_at(period, now, zone) for period in PERIODS}
     gauges: list[BudgetGauge] = []
     for period, window in windows.items():
-        cursor.execute(FULL_LINES, (period, window.start, LEAST_PERCENT))
+        cursor.execute(FULL_LINES, (now, period, window.start, LEAST_PERCENT))
         gauges += [BudgetGauge(window, *row) for row in cursor.fetchall()]
-    rows = [(*it, windows[it[3]].start) for it in wanted if it[3] in windows]
+    rows = [(*it, windows[it[3]].start, now) for it in wanted if it[3] in windows]
     if rows:
         found = execute_values(cursor, WANTED_LINES, rows, page_size=len(rows), fetch=True)
         gauges += [BudgetGauge(windows[row[3]], *row[:7]) for row in found]

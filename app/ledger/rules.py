@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,16 @@ MAX_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Raise:
+    """More for one subject of a budget, from a moment to another."""
+
+    subject: str
+    amount: int
+    begins_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """One rule; ``limit`` is in tokens, micro-USD or requests."""
 
@@ -30,10 +40,23 @@ class Budget:
     period: str
     limit: int
     mode: str
+    raises: tuple[Raise, ...] = ()
 
     @property
     def is_enforced(self) -> bool:
         return self.mode == "enforce"
+
+    def has_raise_of(self, subject: str) -> bool:
+        return any(it.subject == subject for it in self.raises)
+
+    def raised(self, subject: str, at: datetime) -> Budget:
+        """Return the budget as it is for a subject at that moment."""
+        more = sum(
+            it.amount
+            for it in self.raises
+            if it.subject == subject and it.begins_at <= at < it.ends_at
+        )
+        return replace(self, limit=self.limit + more) if more else self
 
 
 def place_of(limit: Limit) -> tuple[str, str]:
@@ -99,7 +122,7 @@ def accounts_for(
     return sorted(
         (
             Account(
-                budget,
+                budget.raised(subject, at),
                 subject,
                 window_at(budget.period, at, zone),
                 budget.scope == "user" or (budget.scope == "key" and not payer.is_key_shared),
@@ -127,5 +150,7 @@ class AccountFinder:
         accounts = self._known.get((payer, models))
         if accounts is None or not all(it.window.start <= at < it.window.end for it in accounts):
             accounts = tuple(accounts_for(budgets, payer, models, at, self._zone))
-            self._known[payer, models] = accounts
+            # A raise begins and ends at its own moments.
+            if not any(it.budget.has_raise_of(it.subject) for it in accounts):
+                self._known[payer, models] = accounts
         return accounts

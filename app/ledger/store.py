@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +39,8 @@ from app.ledger.book import (
     keys_named_by,
     keys_of,
 )
-from app.ledger.rules import Budget, place_of
+from app.ledger.raises import live_raises
+from app.ledger.rules import Budget, Raise, place_of
 from app.utils.exceptions import DatabaseUnavailableError, DatabaseUnreachableError
 
 # Prepared once for a connection: planning them again took Postgres longer than running them. The
@@ -126,10 +128,6 @@ REMOVE_BUDGET = """
     WHERE scope = %s AND subject = %s AND metric = %s AND period = %s AND is_active
     RETURNING id
 """
-LINES = """
-    SELECT subject, posted, pending, would_refuse, credited FROM budget_lines
-    WHERE budget_id = %s AND period_start = %s ORDER BY subject
-"""
 ADD_BUDGETS = """
     INSERT INTO budgets (scope, subject, metric, period, limit_amount, mode)
     VALUES %s ON CONFLICT ON CONSTRAINT uq_budgets_place DO NOTHING
@@ -194,9 +192,11 @@ class LedgerStore:
             return [request_id for (request_id,) in cursor.fetchall()]
 
     def budgets(self) -> list[Budget]:
+        """Return them with the raises that nobody has ended."""
         with self._cursor() as cursor:
+            raises = live_raises(cursor)
             cursor.execute(BUDGETS)
-            return [Budget(*row) for row in cursor.fetchall()]
+            return [_budget(row, raises) for row in cursor.fetchall()]
 
     def set_budget(
         self, scope: str, subject: str, metric: str, period: str, limit: int, mode: str
@@ -212,11 +212,11 @@ class LedgerStore:
             cursor.execute(REMOVE_BUDGET, (scope, subject, metric, period))
             return cursor.fetchone() is not None
 
-    def lines(self, budget_id: int, period_start: datetime) -> dict[str, Line]:
-        """Return how a budget stands in a period, by subject."""
+    @contextmanager
+    def asking(self) -> Iterator[Any]:
+        """Yield a cursor for `raises` and `standings`; every statement is a transaction."""
         with self._cursor() as cursor:
-            cursor.execute(LINES, (budget_id, period_start))
-            return {subject: Line(*sums) for subject, *sums in cursor.fetchall()}
+            yield cursor
 
     def add_missing(self, limits: Iterable[Limit]) -> None:
         """Make the configuration's limits budgets, unless they were changed or taken away here."""
@@ -342,6 +342,11 @@ def _save_and_commit(cursor: Any, book: Book, known: Collection[str]) -> None:
         )
     except psycopg2.errors.UniqueViolation as fault:
         raise _HoldAppearedError from fault
+
+
+def _budget(row: Sequence[Any], raises: Mapping[int, tuple[Raise, ...]]) -> Budget:
+    budget = Budget(*row)
+    return replace(budget, raises=raises[budget.id]) if budget.id in raises else budget
 
 
 def _line_row(book: Book, key: LineKey) -> dict[str, Any]:

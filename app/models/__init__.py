@@ -16,7 +16,8 @@ from app.models.audit import (
 )
 from app.models.base import Base
 from app.models.keys import ApiKey
-from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow
+from app.models.kill_switches import KillSwitchRow
+from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow, RaiseRow
 from app.models.litellm_events import LiteLLMEventRow
 from app.models.people import Team, User
 from app.models.reconciliation import ReconciliationRow
@@ -41,9 +42,11 @@ __all__ = [
     "ClosedMonthRow",
     "ClosedUsageRow",
     "HoldRow",
+    "KillSwitchRow",
     "LegalHoldRow",
     "LineRow",
     "LiteLLMEventRow",
+    "RaiseRow",
     "ReconciliationRow",
     "Team",
     "UsageDayRow",

@@ -27,12 +27,12 @@ class ApiKey(Base):
     __tablename__ = "api_keys"
     __table_args__ = (
         CheckConstraint("role IN ('user', 'viewer', 'auditor', 'admin')", name="role"),
-        # A revoked key leaves its name free for its successor.
+        # A revoked key leaves its name free; one that has a successor shares it for a while.
         Index(
             LIVE_NAME_INDEX,
             "name",
             unique=True,
-            postgresql_where=text("revoked_at IS NULL"),
+            postgresql_where=text("revoked_at IS NULL AND replaced_at IS NULL"),
         ),
     )
 
@@ -48,6 +48,8 @@ class ApiKey(Base):
     allowed_models: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # When a successor of the same name was made; this one lives on until it expires.
+    replaced_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # Every change moves it; workers ask for what changed lately.
     updated_at: Mapped[datetime] = mapped_column(

@@ -56,6 +56,8 @@ class LineRow(Base):
 
     __tablename__ = "budget_lines"
     __table_args__ = (
+        # What a page of a period's lines is read by.
+        Index("ix_budget_lines_period", "budget_id", "period_start", "subject"),
         CheckConstraint("posted >= 0", name="posted"),
         CheckConstraint("pending >= 0", name="pending"),
         CheckConstraint("credited BETWEEN 0 AND posted", name="credited"),
@@ -70,6 +72,35 @@ class LineRow(Base):
     would_refuse: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     # Of what is posted, what was posted too much on an estimate.
     credited: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class RaiseRow(Base):
+    """More than a budget allows, for one of its subjects, for a while."""
+
+    __tablename__ = "budget_raises"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="amount"),
+        Index(
+            "ix_budget_raises_live",
+            "budget_id",
+            "subject",
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    budget_id: Mapped[int] = mapped_column(ForeignKey("budgets.id"))
+    # Whose line; for a budget of everybody's the one person, team, key or model that it is for.
+    subject: Mapped[str] = mapped_column(Text)
+    # Tokens, micro-USD or requests.
+    amount: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_by: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # None: nobody has ended it, whether it has expired or not.
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_by: Mapped[str | None] = mapped_column(Text)
 
 
 class HoldRow(Base):

@@ -45,6 +45,10 @@ SAVE = f"""
 RESULTS = f"""
     SELECT {", ".join(COLUMNS)} FROM reconciliations WHERE day BETWEEN %s AND %s ORDER BY day
 """  # noqa: S608  # names of ours
+LATEST_RESULTS = f"""
+    SELECT {", ".join(COLUMNS)} FROM reconciliations WHERE day BETWEEN %s AND %s
+    ORDER BY day DESC LIMIT %s
+"""  # noqa: S608  # names of ours
 LAST_DAY = "SELECT max(day) FROM reconciliations"
 
 
@@ -163,6 +167,11 @@ def save(cursor: Any, it: Reconciliation) -> None:
 
 def saved(cursor: Any, first: date, last: date) -> Iterator[Reconciliation]:
     cursor.execute(RESULTS, (first, last))
+    return map(_of_row, cursor.fetchall())
+
+
+def latest(cursor: Any, first: date, last: date, limit: int) -> Iterator[Reconciliation]:
+    cursor.execute(LATEST_RESULTS, (first, last, limit))
     return map(_of_row, cursor.fetchall())
 
 

@@ -6,10 +6,12 @@ from flask import Flask
 
 
 def register_blueprints(app: Flask) -> None:
-    from app.routes.admin_routes import admin_bp
+    from app.routes.admin import register_admin
     from app.routes.health_routes import health_bp
+    from app.routes.metrics_routes import metrics_bp
     from app.routes.proxy_routes import proxy_bp
     from app.routes.webhook_routes import webhook_bp
 
-    for blueprint in (proxy_bp, webhook_bp, admin_bp, health_bp):
+    for blueprint in (proxy_bp, webhook_bp, health_bp, metrics_bp):
         app.register_blueprint(blueprint)
+    register_admin(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, g, request
 
-from app.extensions import audit
+from app.extensions import audit, tracing
 from app.routes.client_address import client_address
 from app.services.call_trail import CLIENT_LEFT, CallTrail
 from app.utils.exceptions import SolarisError
@@ -26,6 +26,8 @@ def _begin() -> None:
     if request.method == "POST":
         agent = request.headers.get("User-Agent", "")
         g.trail = audit.begin(g.request_id, ip=client_address(), user_agent=agent)
+        name = f"{request.method} {request.path}"
+        g.trail.span = tracing.begin(name, g.request_id, request.headers)
 
 
 def _end(response: Response) -> Response:

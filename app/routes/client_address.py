@@ -24,13 +24,18 @@ def client_address() -> str:
     return address if _is_address(address) else ""
 
 
-def _is_trusted(address: str, trusted: str) -> bool:
-    # gunicorn behind a unix socket has no peer's address: whoever may open it is believed.
-    if not address or "*" in trusted:
+def is_in_networks(address: str, networks: str) -> bool:
+    """Tell whether an address is in one of some networks, separated by commas; `*` is all."""
+    if "*" in networks:
         return True
     return _is_address(address) and any(
-        ip_address(address) in network for network in _networks(trusted)
+        ip_address(address) in network for network in _networks(networks)
     )
+
+
+def _is_trusted(address: str, trusted: str) -> bool:
+    # gunicorn behind a unix socket has no peer's address: whoever may open it is believed.
+    return not address or is_in_networks(address, trusted)
 
 
 @lru_cache(maxsize=8)

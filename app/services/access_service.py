@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from app.config.settings import SecuritySettings
 from app.services.actions import RecordAction, unrecorded
 from app.services.identity import Headers, Person, decode_header, person_from_headers, valid_id
 from app.services.key_cache import KeyCache
 from app.services.key_format import generate_key, hash_key, is_well_formed, shown_prefix
-from app.services.key_store import KeyRecord, KeyStore
+from app.services.key_store import KeyFilter, KeyRecord, KeyStore
 from app.utils.clock import Clock
-from app.utils.exceptions import AuthenticationError, ModelNotAllowedError, PermissionDeniedError
+from app.utils.exceptions import (
+    AuthenticationError,
+    InvalidFieldError,
+    ModelNotAllowedError,
+    PermissionDeniedError,
+)
 
 ROLES = ("user", "viewer", "auditor", "admin")
 # The key of ADMIN_API_KEY, which has no row.
@@ -62,6 +69,14 @@ class Caller:
         return replace(self, user_id=user_id or self.user_id) if user_id else self
 
 
+class UnknownModelsError(InvalidFieldError):
+    """A key is to call models that are not there."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        super().__init__("not_models", param="models", allowed=", ".join(names))
+
+
 class AccessService:
     """Keys and identities: reads them for a request, makes and revokes them for administrators."""
 
@@ -72,7 +87,10 @@ class AccessService:
         security: SecuritySettings,
         clock: Clock,
         record: RecordAction = unrecorded,
+        is_model: Callable[[str], bool] = lambda _name: True,
     ) -> None:
+        """``is_model`` tells whether a name is of the catalogue."""
+        self._is_model = is_model
         self._store = store
         self._cache = cache
         self._security = security
@@ -120,11 +138,12 @@ class AccessService:
     ) -> tuple[str, KeyRecord]:
         """Make a key and return it with its record; it cannot be shown again.
 
-        Raises: InvalidFactError, KeyNameTakenError, DatabaseUnavailableError.
+        Raises: InvalidFieldError, KeyNameTakenError, DatabaseUnavailableError.
         """
         for fact, value in (("name", name), ("user", user_id), ("team", team_id)):
             if value is not None:
                 valid_id(fact, value)
+        models = self._checked_models(allowed_models)
         key = generate_key()
         record = self._store.add(
             name=name,
@@ -134,7 +153,7 @@ class AccessService:
             team_id=team_id,
             role=role,
             trusted=trusted,
-            allowed_models=allowed_models,
+            allowed_models=models,
             expires_at=expires_at,
         )
         self._recorded("key_created", record)
@@ -143,22 +162,81 @@ class AccessService:
     def list_keys(self, *, include_revoked: bool = False) -> list[KeyRecord]:
         return self._store.list(include_revoked=include_revoked)
 
-    def revoke_key(self, reference: str) -> KeyRecord:
-        """Revoke the key of this name, prefix or id.
+    def key_page(
+        self, wanted: KeyFilter, limit: int, after: int = 0
+    ) -> tuple[Sequence[KeyRecord], int | None]:
+        """Return so many keys after one, and the last one's id, if more follow."""
+        found = self._store.page(wanted, self._clock.now(), limit + 1, after)
+        shown = found[:limit]
+        return shown, shown[-1].id if len(found) > limit else None
+
+    def key(self, key_id: int) -> KeyRecord:
+        """Raises: KeyNotFoundError."""
+        return self._store.one(key_id)
+
+    def find_key(self, reference: str) -> KeyRecord:
+        """Return the live key of this name, prefix or id.
 
         Raises: KeyNotFoundError, KeyAmbiguousError.
         """
-        record = self._store.revoke(reference)
-        self._recorded("key_revoked", record)
+        return self._store.find_live(reference)
+
+    def change_key(self, key_id: int, changes: Mapping[str, Any]) -> KeyRecord:
+        """Set when a key expires, or which models it may call (`expires_at`, `models`; None: never,
+        and all); every worker obeys within five seconds.
+
+        Raises: KeyNotFoundError, KeyEndedError, InvalidFieldError.
+        """
+        values = dict(changes)
+        if "models" in values:
+            values["allowed_models"] = self._checked_models(values.pop("models"))
+        before, after = self._store.change(key_id, **values)
+        self._recorded("key_changed", after, before)
+        return after
+
+    def rotate_key(self, key_id: int, grace: timedelta) -> tuple[str, KeyRecord]:
+        """Make a key's successor and return it with its record; it cannot be shown again. It has
+        the same name, owner, models and budgets; the old one is good for ``grace`` more.
+
+        Raises: KeyNotFoundError, KeyEndedError.
+        """
+        key, now = generate_key(), self._clock.now()
+        old, new = self._store.replace(
+            key_id, prefix=shown_prefix(key), key_hash=hash_key(key), now=now, ends_at=now + grace
+        )
+        self._recorded("key_rotated", new, old)
+        return key, new
+
+    def revoke_key(self, reference: str | int) -> KeyRecord:
+        """Revoke the key of this name, prefix or id; every worker refuses it within five seconds.
+
+        Raises: KeyNotFoundError, KeyAmbiguousError, KeyEndedError.
+        """
+        if isinstance(reference, int):
+            before = self._store.one(reference)
+        else:
+            before = self._store.find_live(reference)
+        record = self._store.revoke(before.id)
+        self._recorded("key_revoked", record, before)
         return record
 
-    def _recorded(self, action: str, record: KeyRecord) -> None:
-        models = sorted(record.allowed_models) if record.allowed_models is not None else None
-        after = {"role": record.role, "trusted": record.trusted, "models": models}
-        after |= {"expires_at": record.expires_at, "revoked_at": record.revoked_at}
-        owner, team = record.user_id, record.team_id
+    def _checked_models(self, models: Sequence[str] | None) -> list[str] | None:
+        """Raises: InvalidFieldError."""
+        if models is None:
+            return None
+        if unknown := [it for it in models if not self._is_model(it)]:
+            raise UnknownModelsError(unknown)
+        return sorted(set(models))
+
+    def _recorded(self, action: str, record: KeyRecord, before: KeyRecord | None = None) -> None:
         self._record(
-            action, user=owner, team=team, key=record.name, after=after, prefix=record.prefix
+            action,
+            user=record.user_id,
+            team=record.team_id,
+            key=record.name,
+            before=_facts(before) if before else None,
+            after=_facts(record),
+            prefix=record.prefix,
         )
 
     async def _live_record(self, presented: str) -> KeyRecord:
@@ -175,6 +253,18 @@ class AccessService:
     def _is_environment_key(self, presented: str) -> bool:
         expected = self._security.admin_api_key
         return expected is not None and hmac.compare_digest(presented.encode(), expected.encode())
+
+
+def _facts(record: KeyRecord) -> dict[str, Any]:
+    models = sorted(record.allowed_models) if record.allowed_models is not None else None
+    return {
+        "prefix": record.prefix,
+        "role": record.role,
+        "trusted": record.trusted,
+        "models": models,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+    }
 
 
 def presented_key(headers: Headers) -> str | None:

@@ -7,13 +7,16 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from app.alerting.outbox import Delivery, Outbox
+from app.alerting.message import Message
+from app.alerting.outbox import Delivery, Outbox, Target
 from app.services.actions import RecordAction, unrecorded
 from app.services.alerts.channel import ConfiguredChannel, TransportError
 from app.utils.clock import Clock
-from app.utils.exceptions import DatabaseUnavailableError
+from app.utils.exceptions import DatabaseUnavailableError, NotFoundError
+from app.utils.helpers import generate_request_id
 
 logger = logging.getLogger("alerts")
 
@@ -29,6 +32,18 @@ CLOSE_PATIENCE_S = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class ChannelNotFoundError(NotFoundError):
+    """No channel of the configuration has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A channel, and why a test message did not arrive; None where it did."""
+
+    target: Target
+    error: str | None
 
 
 class AlertDelivery:
@@ -82,6 +97,25 @@ class AlertDelivery:
         self._note(away_for=None)
         await asyncio.gather(*(self._deliver(it) for it in due))
         return len(due)
+
+    async def test(self) -> list[Tried]:
+        """Send a test message through each channel, also one that is switched off."""
+        now = self._clock.now()
+        message = Message(generate_request_id(), "test", "", "", "info", now, facts={})
+        return list(await asyncio.gather(*(_try(it, message) for it in self.channels.values())))
+
+    def enable(self, name: str) -> bool:
+        """Switch a channel on again that a failure switched off; tell whether it was off. Blocks.
+
+        Raises: ChannelNotFoundError, DatabaseUnavailableError.
+        """
+        targets = {it.target.name: it.target for it in self.channels.values()}
+        if name not in targets:
+            raise ChannelNotFoundError(name)
+        was_off = self._outbox.enable(targets[name])
+        if was_off:
+            self._record("alert_channel_enabled", channel=name)
+        return was_off
 
     async def _keep_delivering(self) -> None:
         while not self._closing.is_set():
@@ -183,3 +217,11 @@ class AlertDelivery:
     async def _ask(self, query: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: query(*args, **kwargs))
+
+
+async def _try(channel: ConfiguredChannel, message: Message) -> Tried:
+    try:
+        await channel.send(message)
+    except TransportError as error:
+        return Tried(channel.target, error.code)
+    return Tried(channel.target, None)

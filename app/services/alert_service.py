@@ -38,7 +38,7 @@ from app.ledger.gauges import read_gauges
 from app.services.actions import RecordAction, unrecorded
 from app.utils.actor import actor_var
 from app.utils.clock import Clock
-from app.utils.exceptions import DatabaseUnavailableError
+from app.utils.exceptions import DatabaseUnavailableError, NotFoundError
 
 logger = logging.getLogger("alerts")
 
@@ -55,7 +55,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AlertNotFoundError(LookupError):
+class AlertNotFoundError(NotFoundError):
     """There is no such alert, or it is over."""
 
 
@@ -237,8 +237,20 @@ class AlertService:
 
         Raises: DatabaseUnavailableError.
         """
+        return self.page(MOST_LISTED, with_past=with_past)[0]
+
+    def page(
+        self, limit: int, *, with_past: bool = False, after: tuple[datetime, str] | None = None
+    ) -> tuple[list[Alert], tuple[datetime, str] | None]:
+        """As `listed`, so many at most after another; and the last one's place, if more follow.
+
+        Raises: DatabaseUnavailableError.
+        """
         with transaction(self._engine) as cursor:
-            return store.listed(cursor, MOST_LISTED, with_past=with_past)
+            found = store.listed(cursor, limit + 1, with_past=with_past, after=after)
+        shown = found[:limit]
+        is_more = len(found) > limit
+        return shown, (shown[-1].opened_at, shown[-1].id) if is_more else None
 
     def _look(self, look: _Look) -> None:
         look.load()

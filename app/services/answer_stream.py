@@ -27,6 +27,9 @@ class ChunkSource(Protocol):
     async def next_chunk(self, patience_s: float) -> bytes | None:
         """Return the next bytes; b"" when they have ended, None after ``patience_s`` of silence."""
 
+    def fail(self, error: SolarisError) -> None:
+        """Have whoever waits for the next bytes, or asks for them, get ``error``."""
+
     def close(self) -> None:
         """Give up what has not come yet."""
 
@@ -36,10 +39,16 @@ class WholeSource:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+        self._failure: SolarisError | None = None
 
     async def next_chunk(self, patience_s: float) -> bytes | None:  # noqa: ARG002  # never silent
+        if self._failure is not None:
+            raise self._failure
         content, self._content = self._content, b""
         return content
+
+    def fail(self, error: SolarisError) -> None:
+        self._failure = error
 
     def close(self) -> None:
         pass
@@ -135,6 +144,10 @@ class AnswerStream(AsyncIterator[bytes]):
         """Give the stream up; upstream's connection is closed, also when nothing was read yet."""
         await self._generator.aclose()
         self._finish()
+
+    def stop(self, error: SolarisError) -> None:
+        """End the stream with ``error``; what has already come is not passed on any more."""
+        self._answer.fail(error)
 
     def farewell(self) -> bytes:
         """Return the event that ends the stream when this worker must stop before it is over."""

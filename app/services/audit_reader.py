@@ -13,7 +13,7 @@ from app.audit.calls import past_calls
 from app.audit.chain import AuditKeys
 from app.audit.closing import Closing, Statement
 from app.audit.days import Span
-from app.audit.queries import EventFilter, EventRecord, TrailQueries
+from app.audit.queries import EventFilter, EventRecord, Position, TrailQueries
 from app.audit.recount import Recount, recount
 from app.config.catalog import Catalog
 from app.ledger.rules import Budget
@@ -54,6 +54,10 @@ class AuditReader:
     def events(self, wanted: EventFilter) -> list[EventRecord]:
         """As `TrailQueries.events`."""
         return self._queries.events(wanted)
+
+    def event_page(self, wanted: EventFilter) -> tuple[list[EventRecord], Position | None]:
+        """As `TrailQueries.page`."""
+        return self._queries.page(wanted)
 
     def recount(self, first: date | None = None, last: date | None = None) -> Recount:
         """As `recount`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 
 from app.audit.content import ContentKeys
-from app.audit.event import AuditEvent, to_line
+from app.audit.event import REQUEST, AuditEvent, to_line
 from app.audit.intake import Intake
 from app.audit.shipper import Append, AuditShipper
 from app.audit.spool import Spool
@@ -20,7 +21,7 @@ from app.audit.trickle import Trickle
 from app.dialects.base import Usage
 from app.ledger.book import Hold as LedgerHold
 from app.services.actions import Facts
-from app.services.call_trail import CLIENT_LEFT, REQUEST, CallTrail
+from app.services.call_trail import CLIENT_LEFT, CallTrail
 from app.utils.actor import actor_var
 from app.utils.clock import Clock
 from app.utils.exceptions import SolarisError, SpoolUnavailableError
@@ -66,6 +67,8 @@ class AuditService:
         self._sealing: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._is_strict = is_strict
+        # Told of every request to a model, also of those that are too many to be recorded.
+        self.on_call: Callable[[AuditEvent], None] = lambda _event: None
         self._unauthenticated = Trickle(clock, MAX_UNAUTHENTICATED_A_SECOND)
         self._refused = Trickle(clock, MAX_UNAUTHENTICATED_A_SECOND)
 
@@ -299,6 +302,7 @@ class AuditService:
         return AuditEvent(event_id=generate_request_id(), event=name, **known)
 
     def _record_call(self, event: AuditEvent) -> None:
+        self.on_call(event)
         if event.status == UNAUTHENTICATED and not self._unauthenticated.has_room():
             return
         if left_out := self._unauthenticated.take_left_out():

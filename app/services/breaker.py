@@ -36,12 +36,17 @@ class Breaker:
 
     def admit(self, now_s: float) -> bool:
         """Tell whether a call may pass; after the cooldown only one may, until its end is told."""
-        state = self.state(now_s)
-        if state is BreakerState.HALF_OPEN and now_s >= self.trial_until_s:
+        is_admitted = self.would_admit(now_s)
+        if is_admitted and self.opened_at_s is not None:
             self.trial_until_s = now_s + TRIAL_LIFETIME_S
             self.trials += 1
-            return True
-        return state is BreakerState.CLOSED
+        return is_admitted
+
+    def would_admit(self, now_s: float) -> bool:
+        """Tell what `admit` would, and change nothing."""
+        state = self.state(now_s)
+        is_trial_due = state is BreakerState.HALF_OPEN and now_s >= self.trial_until_s
+        return state is BreakerState.CLOSED or is_trial_due
 
     def succeed(self) -> bool:
         """Take note of a success; tell whether this closed the breaker."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,49 +10,89 @@ from zoneinfo import ZoneInfo
 
 from app.config.catalog import Catalog
 from app.config.settings import BudgetSettings
-from app.ledger.book import Line
-from app.ledger.periods import window_at
-from app.ledger.rules import EVERYBODY, Account, Budget
+from app.ledger.periods import PERIODS, window_at
+from app.ledger.raises import end_raises_of
+from app.ledger.rules import EVERYBODY, Budget
+from app.ledger.standings import (
+    BEFORE_ALL,
+    BudgetFilter,
+    Position,
+    Standing,
+    page_of_standings,
+)
 from app.ledger.store import LedgerStore
 from app.services.actions import RecordAction, unrecorded
+from app.utils.actor import actor_var
 from app.utils.clock import Clock
+from app.utils.exceptions import ConflictError, InvalidFieldError, NotFoundError
 
 # Scopes whose subject is a name of the trail's own.
 PAYERS = ("user", "team", "key")
+MOST_AT_ONCE = 1_000
 
 
-class UnknownSubjectError(ValueError):
+class UnknownSubjectError(InvalidFieldError):
     """A budget must say whose it is, and a model's must be of one that exists."""
 
+    def __init__(self) -> None:
+        super().__init__("not_a_subject", param="subject")
 
-class BudgetNotFoundError(LookupError):
+
+class BudgetExistsError(ConflictError):
+    """There is a budget of this scope, subject, metric and period already."""
+
+
+class BudgetNotFoundError(NotFoundError):
     """There is no budget of this scope, subject, metric and period."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """One budget, whose it is, and how it stands in its present period."""
+    """One budget, whose it is, and how it stands in its present period; money in micro-USD."""
 
-    account: Account
-    line: Line
+    id: int
+    scope: str
+    subject: str
+    metric: str
+    period: str
+    mode: str
+    limit: int
+    # By which it is raised now, and for how long each raise lasts is with the raises.
+    raised: int
+    posted: int
+    pending: int
+    left: int
+    would_refuse: int
+    credited: int
+    renews_at: datetime
+    # Of a budget for everybody, the line of one of them.
+    is_everybodys: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what the command line and the API show; money in micro-USD."""
-        budget, line = self.account.budget, self.line
-        return {
-            "scope": budget.scope,
-            "subject": self.account.subject,
-            "metric": budget.metric,
-            "period": budget.period,
-            "mode": budget.mode,
-            "limit": budget.limit,
-            "posted": line.posted,
-            "pending": line.pending,
-            "left": max(0, budget.limit - line.posted - line.pending + line.credited),
-            "would_refuse": line.would_refuse,
-            "credited": line.credited,
-            "renews_at": self.account.window.end,
-        }
+        """Return what the command line shows."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def _state(standing: Standing, ends: Mapping[str, datetime]) -> BudgetState:
+    budget, line = standing.budget, standing.line
+    left = budget.limit + standing.raised - line.posted - line.pending + line.credited
+    return BudgetState(
+        id=budget.id,
+        scope=budget.scope,
+        subject=standing.subject,
+        metric=budget.metric,
+        period=budget.period,
+        mode=budget.mode,
+        limit=budget.limit,
+        raised=standing.raised,
+        posted=line.posted,
+        pending=line.pending,
+        left=max(0, left),
+        would_refuse=line.would_refuse,
+        credited=line.credited,
+        renews_at=ends[budget.period],
+        is_everybodys=budget.subject == EVERYBODY,
+    )
 
 
 class BudgetService:
@@ -78,53 +119,53 @@ class BudgetService:
 
         Raises: UnknownSubjectError, DatabaseUnavailableError.
         """
-        if (scope == "global") is bool(subject):
-            raise UnknownSubjectError(subject)
-        if scope == "model" and subject != EVERYBODY and subject not in self._catalog:
-            raise UnknownSubjectError(subject)
-        self._store.add_missing(self._catalog.limits)
+        self._check_subject(scope, subject)
         before = self._at(scope, subject, metric, period)
-        after = self._store.set_budget(scope, subject, metric, period, limit, mode)
-        self._recorded("budget_set", before or after, before, after)
-        return after
+        return self._set(before, scope, subject, metric, period, limit, mode)
+
+    def create(
+        self, *, scope: str, subject: str, metric: str, period: str, limit: int, mode: str
+    ) -> BudgetState:
+        """As `set`, where there is none yet.
+
+        Raises: BudgetExistsError, UnknownSubjectError, DatabaseUnavailableError.
+        """
+        self._check_subject(scope, subject)
+        if self._at(scope, subject, metric, period) is not None:
+            raise BudgetExistsError(f"{scope} {subject} {metric}/{period}")
+        made = self._set(None, scope, subject, metric, period, limit, mode)
+        return self.state(made.id)
+
+    def change(
+        self, budget_id: int, *, limit: int | None = None, mode: str | None = None
+    ) -> BudgetState:
+        """Change a budget, as `set` does; None leaves it as it is.
+
+        Raises: BudgetNotFoundError, DatabaseUnavailableError.
+        """
+        it = self.one(budget_id)
+        place = (it.scope, it.subject, it.metric, it.period)
+        self._set(it, *place, it.limit if limit is None else limit, mode or it.mode)
+        return self.state(budget_id)
 
     def remove(self, *, scope: str, subject: str, metric: str, period: str) -> None:
         """Take a budget away, one of the configuration's for good; as `set`, within two seconds.
 
         Raises: BudgetNotFoundError, DatabaseUnavailableError.
         """
-        self._store.add_missing(self._catalog.limits)
         before = self._at(scope, subject, metric, period)
-        if before is None or not self._store.remove_budget(scope, subject, metric, period):
+        if before is None:
             raise BudgetNotFoundError(subject)
-        self._recorded("budget_removed", before, before, None)
+        self.remove_by_id(before.id)
 
-    def _at(self, *place: str) -> Budget | None:
-        found = self._store.budgets()
-        return next(
-            (it for it in found if (it.scope, it.subject, it.metric, it.period) == place), None
-        )
-
-    def _recorded(
-        self, action: str, of: Budget, before: Budget | None, after: Budget | None
-    ) -> None:
-        whose: dict[str, Any] = {}
-        if of.scope in PAYERS and of.subject != EVERYBODY:
-            whose[of.scope] = of.subject
-        else:
-            whose["subject"] = of.subject
-        self._record(
-            action,
-            before=_amount(before),
-            after=_amount(after),
-            scope=of.scope,
-            metric=of.metric,
-            period=of.period,
-            **whose,
-        )
-
-    def close(self) -> None:
-        self._store.close()
+    def remove_by_id(self, budget_id: int) -> None:
+        """As `remove`; its raises end with it."""
+        it = self.one(budget_id)
+        if not self._store.remove_budget(it.scope, it.subject, it.metric, it.period):
+            raise BudgetNotFoundError(budget_id)
+        with self._store.asking() as cursor:
+            end_raises_of(cursor, budget_id, self._clock.now(), actor_var.get())
+        self._recorded("budget_removed", it, it, None)
 
     def rules(self) -> list[Budget]:
         """Return the budgets themselves, and change nothing."""
@@ -132,20 +173,90 @@ class BudgetService:
 
     def states(self) -> list[BudgetState]:
         """Return every budget; one for everybody also for each who has drawn on it."""
+        found, after = self.page(BudgetFilter(), MOST_AT_ONCE)
+        while after is not None:
+            more, after = self.page(BudgetFilter(), MOST_AT_ONCE, after)
+            found += more
+        return found
+
+    def state(self, budget_id: int) -> BudgetState:
+        """Return how a budget's own line stands. Raises: BudgetNotFoundError."""
+        it = self.one(budget_id)
+        states, _ = self.page(BudgetFilter(budget=budget_id, subject=it.subject), 1)
+        if not states:
+            raise BudgetNotFoundError(budget_id)
+        return states[0]
+
+    def page(
+        self, wanted: BudgetFilter, limit: int, after: Position = BEFORE_ALL
+    ) -> tuple[list[BudgetState], Position | None]:
+        """Return so many lines of budgets as they stand now, and the last one's place, if more
+        follow.
+
+        Raises: DatabaseUnavailableError.
+        """
         self._store.add_missing(self._catalog.limits)
         now = self._clock.now()
-        return [state for budget in self._store.budgets() for state in self._states(budget, now)]
+        windows = {period: window_at(period, now, self._zone) for period in PERIODS}
+        starts = {period: it.start for period, it in windows.items()}
+        with self._store.asking() as cursor:
+            found = page_of_standings(cursor, starts, now, wanted, limit + 1, after)
+        ends = {period: it.end for period, it in windows.items()}
+        shown = [_state(it, ends) for it in found[:limit]]
+        return shown, (shown[-1].id, shown[-1].subject) if len(found) > limit else None
 
-    def _states(self, budget: Budget, now: datetime) -> list[BudgetState]:
-        window = window_at(budget.period, now, self._zone)
-        lines = self._store.lines(budget.id, window.start)
-        if budget.subject not in lines:
-            lines = {budget.subject: Line(), **lines}
-        return [
-            BudgetState(Account(budget, subject, window), lines[subject])
-            for subject in sorted(lines)
-        ]
+    def close(self) -> None:
+        self._store.close()
+
+    def _check_subject(self, scope: str, subject: str) -> None:
+        """Raises: UnknownSubjectError."""
+        if (scope == "global") is bool(subject):
+            raise UnknownSubjectError
+        if scope == "model" and subject != EVERYBODY and subject not in self._catalog:
+            raise UnknownSubjectError
+
+    def _set(self, before: Budget | None, *place_and_amount: Any) -> Budget:
+        after = self._store.set_budget(*place_and_amount)
+        self._recorded("budget_set", before or after, before, after)
+        return after
+
+    def _at(self, *place: str) -> Budget | None:
+        found = self._known()
+        return next(
+            (it for it in found if (it.scope, it.subject, it.metric, it.period) == place), None
+        )
+
+    def one(self, budget_id: int) -> Budget:
+        """Raises: BudgetNotFoundError, DatabaseUnavailableError."""
+        it = next((it for it in self._known() if it.id == budget_id), None)
+        if it is None:
+            raise BudgetNotFoundError(budget_id)
+        return it
+
+    def _known(self) -> list[Budget]:
+        self._store.add_missing(self._catalog.limits)
+        return self._store.budgets()
+
+    def _recorded(
+        self, action: str, of: Budget, before: Budget | None, after: Budget | None
+    ) -> None:
+        self._record(
+            action,
+            before=_amount(before),
+            after=_amount(after),
+            scope=of.scope,
+            metric=of.metric,
+            period=of.period,
+            **whose(of, of.subject),
+        )
+
+
+def whose(budget: Budget, subject: str) -> dict[str, Any]:
+    """Return whose it is, by the trail's own name for it."""
+    if budget.scope in PAYERS and subject != EVERYBODY:
+        return {budget.scope: subject}
+    return {"subject": subject}
 
 
 def _amount(budget: Budget | None) -> dict[str, Any] | None:
-    return {"limit": budget.limit, "mode": budget.mode} if budget else None
+    return None if budget is None else {"limit": budget.limit, "mode": budget.mode}

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from app.audit.event import AuditEvent
+from app.audit.event import REFUSAL, REQUEST, AuditEvent
 from app.dialects.answer_text import AnswerText
 from app.services.access_service import Caller
 from app.services.fallback import Step
 from app.services.token_service import Hold
+from app.services.tracing import UNTRACED, CallSpan
 from app.utils.helpers import time_of_request_id
 
-REQUEST, REFUSAL = "request", "refusal"
 CLIENT_LEFT = 499
 UNKNOWN_MODEL = "(unknown)"
 # Ids that clients give; anything else in their place may be a text.
@@ -59,6 +59,7 @@ class CallTrail:
     # What LiteLLM's own answer says that it cost, in micro-USD.
     litellm_cost: int | None = None
     first_byte_ms: int | None = None
+    span: CallSpan = UNTRACED
     # Where the texts are kept too.
     keep: Callable[[CallTrail], None] | None = None
     prompt: Mapping[str, Any] | None = None
@@ -76,7 +77,9 @@ class CallTrail:
         if self.record is not None:
             record, self.record = self.record, None
             latency_ms = int((now_s - self.started_at_s) * 1000)
-            record(self._event(status, latency_ms, reason, limit or {}))
+            event = self._event(status, latency_ms, reason, limit or {})
+            record(event)
+            self.span.end(event)
             if self.keep is not None and self.prompt is not None:
                 self.keep(self)
 

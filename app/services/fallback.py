@@ -5,13 +5,14 @@ Only before the first byte has reached the caller, and never after a mistake of 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 from app.config.catalog import Catalog, Model
 from app.dialects.base import ModelRequest, Needs
-from app.services.health_service import HealthService, Permit, Refusal
+from app.services.health_service import Refusal
 from app.utils.exceptions import (
     InsufficientQuotaError,
     InvalidRequestError,
@@ -29,6 +30,8 @@ from app.utils.exceptions import (
 # to fit.
 MAX_BYTES_PER_TOKEN = 8
 
+NOTHING_STOPPED: Mapping[str, SolarisError] = MappingProxyType({})
+
 T = TypeVar("T")
 
 
@@ -38,6 +41,21 @@ class Candidate:
 
     model: Model
     unfit: str | None
+
+
+class Leave(Protocol):
+    """Leave to ask one model; what came of it is told here, once or not at all."""
+
+    def succeeded(self) -> None: ...
+    def failed(self, reason: str) -> None: ...
+    def rate_limited(self, retry_after_s: float | None) -> None: ...
+    def release(self) -> None: ...
+
+
+class Health(Protocol):
+    """Who says which model may be asked now: HealthService, or whoever only looks at it."""
+
+    async def admit(self, model: str) -> Leave | Refusal: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +72,19 @@ class Step:
 
 
 def candidates(
-    catalog: Catalog, request: ModelRequest, allowed_models: frozenset[str] | None
+    catalog: Catalog,
+    request: ModelRequest,
+    allowed_models: frozenset[str] | None,
+    stopped: Mapping[str, SolarisError] = NOTHING_STOPPED,
 ) -> list[Candidate]:
     """Return the models to try for a request, in order.
 
-    ``allowed_models`` binds the fallbacks of a model; a group stands for its members.
+    ``allowed_models`` binds the fallbacks of a model; a group stands for its members. ``stopped``
+    are models that a kill switch keeps everybody from, each with what to say of it.
 
     Raises: ModelNotFoundError, ModelNotAllowedError; InvalidRequestError, where the model that was
-    asked for, or every member of the group, cannot do what is asked.
+    asked for, or every member of the group, cannot do what is asked; what ``stopped`` says, where
+    no other model could answer.
     """
     models = catalog.resolve(request.model)
     if models is None:
@@ -78,12 +101,22 @@ def candidates(
         ]
     if all(candidate.unfit for candidate in asked):
         raise InvalidRequestError(str(asked[0].unfit), param="model", model=request.model)
-    return chain
+    return _without(stopped, chain) if stopped else chain
+
+
+def _without(stopped: Mapping[str, SolarisError], chain: list[Candidate]) -> list[Candidate]:
+    left = [
+        replace(it, unfit=it.unfit or "switched_off") if it.model.name in stopped else it
+        for it in chain
+    ]
+    if all(it.unfit for it in left):
+        raise next(stopped[it.model.name] for it in left if it.unfit == "switched_off")
+    return left
 
 
 async def first_answer(
     chain: list[Candidate],
-    health: HealthService,
+    health: Health,
     attempt: Callable[[Model], Awaitable[T]],
     path: list[Step],
     has_time: Callable[[], bool],
@@ -166,7 +199,7 @@ def _cannot(model: Model, needs: Needs) -> str | None:
     return None
 
 
-def _tell(permit: Permit, error: SolarisError) -> None:
+def _tell(permit: Leave, error: SolarisError) -> None:
     """Tell the model's health what happened, unless it says nothing of the model."""
     if _is_providers_limit(error):
         permit.rate_limited(error.retry_after_s)

@@ -211,6 +211,16 @@ class HealthService:
             return Refusal("breaker_open")
         return Permit(self, model, is_trial=is_trial, number=record.breaker.trials)
 
+    def peek(self, model: str) -> Refusal | None:
+        """Say why `admit` would refuse now, and take no leave; another worker may be trying."""
+        record = self._records.get(model)
+        if record is None:
+            return None
+        now_s = self._now_s()
+        if record.limited_until_s > now_s:
+            return Refusal("rate_limited", record.limited_until_s - now_s)
+        return None if record.breaker.would_admit(now_s) else Refusal("breaker_open")
+
     async def _is_ours_to_try(self, model: str, record: _Record) -> bool:
         is_ours = False
         try:

@@ -14,15 +14,18 @@ from urllib.parse import unquote
 import jwt
 
 from app.ledger.rules import EVERYBODY
-from app.utils.exceptions import IdentityRejectedError
+from app.utils.exceptions import IdentityRejectedError, InvalidFieldError
 
 MAX_VALUE_LENGTH = 256
 # Open WebUI stamps its tokens with its own host's clock; one second ahead must lock nobody out.
 CLOCK_LEEWAY_S = 60
 
 
-class InvalidFactError(ValueError):
-    """A name, e-mail address or id that cannot be one; its text is which of them."""
+class InvalidFactError(InvalidFieldError):
+    """A name, e-mail address or id that cannot be one; ``param`` is which of them."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__("not_a_fact", param=fact)
 
 
 class Headers(Protocol):

@@ -22,13 +22,15 @@ from app.dialects.base import ModelRequest, Usage
 from app.dialects.openai_chat import CHAT
 from app.ledger.allowance import Allowance
 from app.ledger.rules import Payer
+from app.metrics.counts import CallCounter
+from app.services.actions import RecordAction, unrecorded
 from app.services.answer_stream import AnswerStream, ChunkSource, WholeSource
 from app.services.call import Answer, Call, CompletionMetadata
-from app.services.call_metrics import CallMetrics
 from app.services.call_slots import Slot
 from app.services.call_trail import CLIENT_LEFT, CallTrail
 from app.services.fallback import candidates, first_answer
 from app.services.health_service import HealthService, ModelStatus
+from app.services.kill_switches import KillSwitches
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_transport import Deadline, UpstreamAnswer
 from app.services.model_info import ModelInfo, model_info
@@ -84,8 +86,11 @@ class LiteLLMService:
         gateway: LiteLLMGateway,
         health: HealthService,
         tokens: TokenService,
+        switches: KillSwitches,
+        counter: CallCounter,
         clock: Clock,
         describe: Callable[[SolarisError], str],
+        record: RecordAction = unrecorded,
     ) -> None:
         self._timeout_s = settings.litellm.timeout_s
         self._secret_key = settings.security.secret_key
@@ -93,10 +98,12 @@ class LiteLLMService:
         self._gateway = gateway
         self._health = health
         self._tokens = tokens
+        self._switches = switches
         self._clock = clock
         self._describe = describe
         self._log = LiteLLMLogger()
-        self._metrics = CallMetrics()
+        self._counter = counter
+        self._record = record
         self._checks: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -149,12 +156,14 @@ class LiteLLMService:
         their own stand, and ``trail`` of what goes on record, whatever comes of the call; that of
         a stream is ended here, with it.
 
-        Raises: ModelNotFoundError, ModelNotAllowedError, InsufficientQuotaError,
-        TooManyRequestsError, DatabaseUnavailableError, UpstreamRejectedError (the caller's own
-        mistake), InvalidRequestError, ModelNotAvailableError, UpstreamTimeoutError,
-        RateLimitedError, LiteLLMError.
+        Raises: AccessSuspendedError, ModelNotFoundError, ModelNotAllowedError,
+        InsufficientQuotaError, TooManyRequestsError, DatabaseUnavailableError,
+        UpstreamRejectedError (the caller's own mistake), InvalidRequestError,
+        ModelNotAvailableError, UpstreamTimeoutError, RateLimitedError, LiteLLMError.
         """
-        chain = candidates(self._catalog, request, allowed_models)
+        await self._switches.require_admitted(payer)
+        stopped = self._switches.stopped_models()
+        chain = candidates(self._catalog, request, allowed_models, stopped)
         trail = trail or CallTrail()
         call = Call(
             request_id,
@@ -168,7 +177,6 @@ class LiteLLMService:
             trail,
         )
         deadline = Deadline(self._timeout_s)
-        self._metrics.total_requests += 1
         slot: Slot | None = None
         try:
             slot = await self._tokens.enter(request, payer)
@@ -205,23 +213,27 @@ class LiteLLMService:
             "status": "healthy" if is_up else "unhealthy",
             "litellm_service": "healthy" if is_up else "unhealthy",
             "models": {name: status.value for name, status in statuses.items()},
-            "metrics": self.get_metrics(),
+            "metrics": await self.get_metrics(),
             "last_check": self._clock.now().isoformat(),
         }
 
     async def is_reachable(self) -> bool:
         return await self._probe("/health/readiness") is not None
 
-    def get_metrics(self) -> dict[str, Any]:
-        """Return this process's counts, and how many models are well."""
+    async def get_metrics(self) -> dict[str, Any]:
+        """Return the counts of all workers since the start or the last reset, and how many models
+        are well."""
+        counts = await asyncio.to_thread(self._counter.counts)
         return {
-            **self._metrics.as_dict(),
+            **counts.as_dict(),
             "healthy_models": self._health.count(ModelStatus.HEALTHY),
             "total_models": len(self._catalog.models),
         }
 
     async def reset_metrics(self) -> None:
-        self._metrics = CallMetrics()
+        """Begin to count anew, on every worker of this machine."""
+        before = await asyncio.to_thread(self._counter.reset)
+        self._record("metrics_reset", before={"total_requests": before.total_requests})
 
     async def force_model_refresh(self) -> None:
         """Forget what calls have shown, and ask LiteLLM's free list again."""
@@ -236,7 +248,8 @@ class LiteLLMService:
         )
         call.trail.holds.append(hold)
         try:
-            answer, body = await self._ask(call, hold, deadline)
+            with call.trail.span.attempt(model.name) as trace:
+                answer, body = await self._ask(call, hold, deadline, trace)
         except BaseException as error:
             if _may_be_billed(error):
                 self._tokens.settle_unknown(hold)
@@ -246,7 +259,7 @@ class LiteLLMService:
         return Opened(hold, answer, body)
 
     async def _ask(
-        self, call: Call, hold: Hold, deadline: Deadline
+        self, call: Call, hold: Hold, deadline: Deadline, trace: Mapping[str, str]
     ) -> tuple[UpstreamAnswer, dict[str, Any] | AnswerStream]:
         """Ask one model once.
 
@@ -259,7 +272,7 @@ class LiteLLMService:
         self._log.log_request(call.request_id, model.name, pseudonym, len(body))
         ids = {"x-litellm-call-id": call.request_id, "X-Request-ID": call.request_id}
         path = call.request.dialect.path
-        answer = await self._gateway.post(path, body, {**call.headers, **ids}, deadline)
+        answer = await self._gateway.post(path, body, {**call.headers, **ids, **trace}, deadline)
         if answer.status != HTTPStatus.OK:
             error = error_for(answer.status, answer.headers, await answer.json())
             error.upstream_status = answer.status
@@ -326,6 +339,7 @@ class LiteLLMService:
             body.on_end = lambda stream: self._stream_ended(
                 call, metadata, opened.hold, slot, stream
             )
+            self._switches.watch(body, call.payer, model.name)
         else:
             self._tokens.leave(slot)
             usage = call.request.dialect.usage_of(body)
@@ -374,6 +388,7 @@ class LiteLLMService:
         slot: Slot | None,
         stream: AnswerStream,
     ) -> None:
+        self._switches.forget(stream)
         self._tokens.leave(slot)
         if stream.stated_cost is not None:
             call.trail.litellm_cost = stream.stated_cost
@@ -402,10 +417,6 @@ class LiteLLMService:
         metadata["response_time_ms"] = self._elapsed_ms(call)
         # LiteLLM reports the full price of an answer that came from its cache.
         metadata["cost"] = 0 if metadata["cache_hit"] else self._cost(metadata["model_used"], usage)
-        self._metrics.successful_requests += 1
-        self._metrics.fallback_requests += metadata["fallback_used"]
-        self._metrics.total_response_time_ms += metadata["response_time_ms"]
-        self._metrics.total_cost_micro_usd += metadata["cost"] or 0
         self._health.record_success(metadata["model_used"], metadata["response_time_ms"])
         self._log_response(call, metadata, HTTPStatus.OK)
 
@@ -413,8 +424,6 @@ class LiteLLMService:
         call.trail.end(status, self._clock.steady_s(), reason)
 
     def _failed(self, call: Call, error: SolarisError) -> None:
-        self._metrics.failed_requests += 1
-        self._metrics.total_response_time_ms += self._elapsed_ms(call)
         self._log.log_error(
             call.request_id, call.request.model, error.cause, type(error).__name__, call.steps
         )

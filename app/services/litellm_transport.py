@@ -14,7 +14,12 @@ import orjson
 from aiohttp.http_exceptions import HttpProcessingError
 
 from app.config.settings import LiteLLMSettings
-from app.utils.exceptions import LiteLLMError, LiteLLMUnreachableError, UpstreamTimeoutError
+from app.utils.exceptions import (
+    LiteLLMError,
+    LiteLLMUnreachableError,
+    SolarisError,
+    UpstreamTimeoutError,
+)
 from app.version import __version__
 
 CONNECT_TIMEOUT_S = 5.0
@@ -46,7 +51,7 @@ class UpstreamAnswer:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         # What broke the connection, kept until what came before it is read.
-        self._failure: LiteLLMError | None = None
+        self._failure: SolarisError | None = None
 
     @property
     def is_event_stream(self) -> bool:
@@ -120,6 +125,11 @@ class UpstreamAnswer:
         if transport is None or transport.is_closing():
             self._failure = LiteLLMError()
             raise self._failure
+
+    def fail(self, error: SolarisError) -> None:
+        """Have whoever waits for the next bytes, or asks for them, get ``error``."""
+        self._failure = error
+        self._response.content.set_exception(error)
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end: upstream then stops."""

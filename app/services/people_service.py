@@ -79,6 +79,21 @@ class PeopleService:
     def people(self, team: str | None = None) -> list[dict[str, Any]]:
         return [_person(record) for record in self._store.people(team)]
 
+    def people_page(
+        self, limit: int, after: str = "", team: str | None = None, text: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return so many people after one, and the last one's id, if more follow; ``text``: within
+        their id, name or e-mail address."""
+        found = [_person(it) for it in self._store.people_page(limit + 1, after, team, text)]
+        return found[:limit], found[limit - 1]["id"] if len(found) > limit else None
+
+    def teams_page(
+        self, limit: int, after: str = "", text: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """As `people_page`, of teams."""
+        found = [_team(it) for it in self._store.teams_page(limit + 1, after, text)]
+        return found[:limit], found[limit - 1]["id"] if len(found) > limit else None
+
     def person(self, person_id: str) -> dict[str, Any]:
         """Raises: PersonNotFoundError."""
         return _person(self._store.person(person_id))

@@ -16,25 +16,26 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.models import Team, User
 from app.services.database import session_on
+from app.utils.exceptions import ConflictError, NotFoundError
 
 TEAM = "team_id"
 PINNABLE = ("name", "email", TEAM)
 MAX_ID_LENGTH = 256
 
 
-class PersonExistsError(ValueError):
+class PersonExistsError(ConflictError):
     """There is a person of this id already."""
 
 
-class PersonNotFoundError(LookupError):
+class PersonNotFoundError(NotFoundError):
     """Nobody of this id has been named or made."""
 
 
-class TeamExistsError(ValueError):
+class TeamExistsError(ConflictError):
     """There is a team of this id already."""
 
 
-class TeamNotFoundError(LookupError):
+class TeamNotFoundError(NotFoundError):
     """No team of this id has been named or made."""
 
 
@@ -117,6 +118,29 @@ class PeopleStore:
             query = query.where(User.team_id == team)
         with session_on(self._engine) as session:
             return [_person(row) for row in session.scalars(query)]
+
+    def people_page(
+        self, limit: int, after: str = "", team: str | None = None, text: str | None = None
+    ) -> list[PersonRecord]:
+        """Return people in the order of their ids, those after one; ``text``: within their id, name
+        or e-mail address, in any case."""
+        query = select(User).where(User.id > after)
+        if team is not None:
+            query = query.where(User.team_id == team)
+        if text is not None:
+            query = query.where(_any_contains(text, User.id, User.name, User.email))
+        with session_on(self._engine) as session:
+            rows = session.scalars(query.order_by(User.id).limit(limit))
+            return [_person(row) for row in rows]
+
+    def teams_page(self, limit: int, after: str = "", text: str | None = None) -> list[TeamRecord]:
+        """As `people_page`, of teams."""
+        query = _TEAMS.where(Team.id > after)
+        if text is not None:
+            query = query.where(_any_contains(text, Team.id, Team.name))
+        with session_on(self._engine) as session:
+            rows = session.execute(query.order_by(Team.id).limit(limit))
+            return [TeamRecord(*row) for row in rows]
 
     def person(self, person_id: str) -> PersonRecord:
         """Raises: PersonNotFoundError."""
@@ -216,6 +240,10 @@ class PeopleStore:
                 raise TeamNotFoundError(team_id)
             session.execute(_LEAVE_TEAM.where(User.team_id == team_id))
             session.commit()
+
+
+def _any_contains(text: str, *columns: Any) -> Any:
+    return or_(*(it.icontains(text, autoescape=True) for it in columns))
 
 
 _TEAMS = (

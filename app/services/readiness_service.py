@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.services.key_store import KeyStore
 from app.services.litellm_service import LiteLLMService
+from app.services.redis_link import RedisLink
 from app.utils.clock import Clock
 from app.utils.exceptions import DatabaseUnavailableError
 
@@ -23,14 +24,21 @@ class Readiness:
 
 
 class ReadinessService:
-    """Checks Postgres and LiteLLM. LiteLLM away is reported, but does not take the worker out of
-    the balancer: its callers would then read nginx's words instead of ours."""
+    """Checks Postgres, LiteLLM and Redis, where there is one. Only Postgres away takes the worker
+    out of the balancer: without LiteLLM callers would then read nginx's words instead of ours, and
+    Redis is done without."""
 
     def __init__(
-        self, store: KeyStore, litellm: LiteLLMService, state_dir: Path, clock: Clock
+        self,
+        store: KeyStore,
+        litellm: LiteLLMService,
+        redis: RedisLink | None,
+        state_dir: Path,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._litellm = litellm
+        self._redis = redis
         self._marker = state_dir / DRAIN_MARKER
         self._clock = clock
         self._checks: dict[str, str] = {}
@@ -53,8 +61,16 @@ class ReadinessService:
             self._marker.unlink(missing_ok=True)
 
     async def _check(self) -> dict[str, str]:
-        database, litellm = await asyncio.gather(self._database(), self._litellm.is_reachable())
-        return {"database": database, "litellm": "ok" if litellm else "unreachable"}
+        database, litellm, redis = await asyncio.gather(
+            self._database(), self._litellm.is_reachable(), self._redis_state()
+        )
+        return {"database": database, "litellm": "ok" if litellm else "unreachable", **redis}
+
+    async def _redis_state(self) -> dict[str, str]:
+        if self._redis is None:
+            return {}
+        answers = await self._redis.run(lambda pipeline: pipeline.ping())
+        return {"redis": "unreachable" if answers is None else "ok"}
 
     async def _database(self) -> str:
         try:

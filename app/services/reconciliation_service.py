@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.audit.days import DAY, Span
+from app.audit.days import DAY, EARLIEST, LATEST, Span
 from app.audit.event import AuditEvent
 from app.audit.reading import snapshot
 from app.audit.recount import DROPPED
@@ -32,12 +32,24 @@ from app.ledger.store import LedgerStore
 from app.reconciliation.bill import BillRow, beside
 from app.reconciliation.compare import Pair, Tolerance, can_be_corrected, compare
 from app.reconciliation.later_truth import LaterTruth
-from app.reconciliation.result import LAST_DAY, Gathered, Reconciliation, save, saved
+from app.reconciliation.result import (
+    LAST_DAY,
+    Gathered,
+    Reconciliation,
+    latest,
+    save,
+    saved,
+)
 from app.reconciliation.sides import pairs_of
 from app.services.token_service import cost_of
 from app.utils.actor import actor_var
 from app.utils.clock import Clock
-from app.utils.exceptions import DatabaseUnavailableError
+from app.utils.exceptions import (
+    ConflictError,
+    DatabaseUnavailableError,
+    InvalidFieldError,
+    NotFoundError,
+)
 from app.utils.helpers import generate_request_id
 
 logger = logging.getLogger("reconciliation")
@@ -56,12 +68,25 @@ CORRECTED_AT_ONCE = 200
 CLOSE_PATIENCE_S = 5.0
 
 
-class AlreadyReconcilingError(RuntimeError):
+class AlreadyReconcilingError(ConflictError):
     """Another process is at it: one at a time."""
 
+    sentence = "busy"
 
-class DayDroppedError(LookupError):
+
+class FutureDayError(InvalidFieldError):
+    """The day is still to come."""
+
+    def __init__(self) -> None:
+        super().__init__("not_past", param="day")
+
+
+class DayDroppedError(NotFoundError):
     """Retention dropped rows of the day: there is nothing to compare with."""
+
+
+class DayNotReconciledError(NotFoundError):
+    """Nobody has compared the day yet."""
 
 
 class _StoppedError(Exception):
@@ -113,8 +138,11 @@ class ReconciliationService:
         """Compare a day, correct what can be, keep and record what was found. Again whenever
         asked, with the same result where nothing new has come.
 
-        Raises: AlreadyReconcilingError, DayDroppedError, DatabaseUnavailableError.
+        Raises: FutureDayError, AlreadyReconcilingError, DayDroppedError,
+        DatabaseUnavailableError.
         """
+        if day > self.today():
+            raise FutureDayError
         with self._alone():
             if self._is_dropped(day):
                 raise DayDroppedError(day)
@@ -138,6 +166,30 @@ class ReconciliationService:
         """
         with snapshot(self._engine) as connection, connection.cursor() as cursor:
             return list(saved(cursor, first, last))
+
+    def result(self, day: date) -> Reconciliation:
+        """Return what was found of a day.
+
+        Raises: DayNotReconciledError, DatabaseUnavailableError.
+        """
+        found = self.results(day, day)
+        if not found:
+            raise DayNotReconciledError(day)
+        return found[0]
+
+    def page(
+        self, first: date | None, last: date | None, limit: int, before: date | None = None
+    ) -> tuple[list[Reconciliation], date | None]:
+        """Return what was found of the last ``limit`` of these days, the latest first; and the
+        first of them, if there are earlier ones.
+
+        Raises: DatabaseUnavailableError.
+        """
+        span = (first or EARLIEST, min(last or LATEST, before - DAY if before else LATEST))
+        with snapshot(self._engine) as connection, connection.cursor() as cursor:
+            found = list(latest(cursor, *span, limit + 1))
+        shown = found[:limit]
+        return shown, shown[-1].day if len(found) > limit else None
 
     def yesterday(self) -> date:
         return self.today() - DAY

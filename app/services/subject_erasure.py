@@ -76,6 +76,12 @@ RENAME = (
       AND renamed.was = line.subject
 """),
     text("""
+    UPDATE budget_raises AS raised SET subject = renamed.becomes, reason = '',
+      ended_at = coalesce(ended_at, now()) FROM budgets, renamed
+    WHERE budgets.id = raised.budget_id AND renamed.scope = budgets.scope
+      AND renamed.was = raised.subject
+"""),
+    text("""
     UPDATE budgets SET subject = renamed.becomes, is_active = false, updated_at = now()
     FROM renamed WHERE renamed.scope = budgets.scope AND renamed.was = budgets.subject
 """),
@@ -87,6 +93,11 @@ RENAME = (
     text("""
     UPDATE api_keys SET user_id = :pseudonym, name = :pseudonym, updated_at = now(),
       revoked_at = coalesce(revoked_at, now()) WHERE user_id = :person
+"""),
+    text("""
+    UPDATE kill_switches SET subject = renamed.becomes, reason = '',
+      lifted_at = coalesce(lifted_at, now()) FROM renamed
+    WHERE renamed.scope = kill_switches.scope AND renamed.was = kill_switches.subject
 """),
     text("UPDATE legal_holds SET subject = :pseudonym, reason = '' WHERE subject = :person"),
     text("DELETE FROM calls_under_way WHERE person = :person"),

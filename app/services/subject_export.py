@@ -58,13 +58,24 @@ LINES = text("""
       OR (scope = 'key' AND line.subject = ANY(:keys))
     ORDER BY period_start, budgets.id
 """)
+# Of raises, kill switches and legal holds: why, and who said so, may be about others.
+RAISES = text("""
+    SELECT scope, raised.subject, metric, period, amount, raised.created_at, expires_at, ended_at
+    FROM budget_raises AS raised JOIN budgets ON budgets.id = raised.budget_id
+    WHERE (scope = 'user' AND raised.subject = :person)
+      OR (scope = 'key' AND raised.subject = ANY(:keys))
+    ORDER BY raised.id
+""")
+KILL_SWITCHES = text("""
+    SELECT thrown_at, expires_at, lifted_at FROM kill_switches
+    WHERE scope = 'user' AND subject = :person ORDER BY id
+""")
 HOLDS = text("""
     SELECT request_id, state, model, team_id AS team, key_id AS key, held, posted, is_estimated,
       credited, created_at FROM holds
     WHERE user_id = :person OR (user_id IS NULL AND key_id = ANY(:keys)) ORDER BY created_at
 """)
 CALLS = text("SELECT calls FROM calls_under_way WHERE person = :person")
-# Why, and who said so, may be about others.
 LEGAL_HOLDS = text(
     "SELECT set_at, lifted_at FROM legal_holds WHERE subject = :person ORDER BY set_at"
 )
@@ -161,8 +172,10 @@ def export(session: Session, person: str, contents: ContentKeys, alias: Alias) -
             ("keys", KEYS),
             ("budgets", BUDGETS),
             ("budget_lines", LINES),
+            ("budget_raises", RAISES),
             ("holds", HOLDS),
             ("calls_under_way", CALLS),
+            ("kill_switches", KILL_SWITCHES),
             ("legal_holds", LEGAL_HOLDS),
             ("usage", USAGE),
             ("events", EVENTS),

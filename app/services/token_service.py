@@ -135,6 +135,10 @@ class TokenService:
         self._background: set[asyncio.Future[object]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
+    def watch_batches(self, listener: Callable[[int], None]) -> None:
+        """Have ``listener`` told, in another thread, how many operations each batch had."""
+        self._batcher.on_batch = listener
+
     async def open(self) -> None:
         """Start the sweeper, and what keeps holds alive."""
         self._tasks = [

@@ -2,13 +2,20 @@
 
 SolarisError
 ├── InvalidRequestError                   400  the caller's own mistake, seen before a call
+│   ├── InvalidFieldError                 422  of /api/admin: a field that cannot be what it says
 │   └── RequestTooLargeError              413
 ├── AuthenticationError                   401  no key, unknown, expired, revoked
 │   ├── IdentityRejectedError             401  a signed identity that does not verify
 │   └── InvalidSignatureError             401  a webhook that is not LiteLLM's
 ├── PermissionDeniedError                 403  a key whose role does not reach this far
-│   └── ModelNotAllowedError              403
+│   ├── ModelNotAllowedError              403
+│   └── AccessSuspendedError              403  a kill switch: everybody's calls
+│       ├── TeamSuspendedError            403
+│       ├── UserSuspendedError            403
+│       └── ModelSuspendedError           403
 ├── ModelNotFoundError                    404
+├── NotFoundError                         404  of /api/admin: nothing answers to this id
+├── ConflictError                         409  of /api/admin: what is there stands against it
 ├── InsufficientQuotaError                402  a budget is spent; retrying will not help
 ├── RateLimitedError                      429  retrying will help
 │   └── TooManyRequestsError              429  a limit of our own, by the minute
@@ -78,6 +85,10 @@ class InvalidRequestError(SolarisError):
         self.values = {"field": param, **values}
 
 
+class InvalidFieldError(InvalidRequestError):
+    status = 422
+
+
 class RequestTooLargeError(InvalidRequestError):
     status = 413
     code = "request_too_large"
@@ -113,6 +124,44 @@ class ModelNotAllowedError(PermissionDeniedError):
         super().__init__(param="model", model=model)
 
 
+class AccessSuspendedError(PermissionDeniedError):
+    """An administrator has thrown a kill switch; ``reason_told`` is theirs, for whoever calls."""
+
+    code = "access_suspended"
+    should_retry: ClassVar[bool | None] = False
+
+    def __init__(self, reason_told: str, *, param: str | None = None, **values: object) -> None:
+        super().__init__(param=param, reason=reason_told)
+        self.values |= values
+
+
+class TeamSuspendedError(AccessSuspendedError):
+    sentence = "team_suspended"
+
+
+class UserSuspendedError(AccessSuspendedError):
+    sentence = "user_suspended"
+
+
+class ModelSuspendedError(AccessSuspendedError):
+    sentence = "model_suspended"
+
+    def __init__(self, model: str, reason_told: str) -> None:
+        super().__init__(reason_told, param="model", model=model)
+
+
+class NotFoundError(SolarisError):
+    """Nothing has this id, or not any more."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+    sentence = "nothing_there"
+
+    def __init__(self, name: object = "") -> None:
+        super().__init__(id=name)
+
+
 class ModelNotFoundError(SolarisError):
     status = 404
     type = "invalid_request_error"
@@ -120,6 +169,16 @@ class ModelNotFoundError(SolarisError):
 
     def __init__(self, model: str) -> None:
         super().__init__(param="model", model=model)
+
+
+class ConflictError(SolarisError):
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+    sentence = "already_there"
+
+    def __init__(self, name: object = "") -> None:
+        super().__init__(id=name)
 
 
 class InsufficientQuotaError(SolarisError):
@@ -134,6 +193,10 @@ class InsufficientQuotaError(SolarisError):
     def __init__(self, **values: object) -> None:
         super().__init__()
         self.values = values
+
+
+# What only `/api/admin` answers with: clients of `/v1` try a 409 and a 422 again.
+ADMINISTRATION = (InvalidFieldError, NotFoundError, ConflictError)
 
 
 class RateLimitedError(SolarisError):

@@ -26,10 +26,12 @@ from app.events.event import LiteLLMEvent
 from app.events.store import EventStore
 from app.extensions import services_of
 from app.ledger.book import Demand, Granted, Lease, Release, Reserve, Settle, Spend
-from app.ledger.rules import Payer, accounts_for
+from app.ledger.raises import add_raise
+from app.ledger.rules import Payer, Raise, accounts_for
 from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.key_store import KeyStore
+from app.services.kill_switch_store import KillSwitchStore
 from app.services.people_store import PeopleStore, Sighting
 from app.services.subject_erasure import SubjectBusyError
 from app.services.subject_service import (
@@ -125,6 +127,18 @@ def people(
         store.append(events_of(whose, cost, settings.audit.hmac_keys[0]))
         run(engine, "INSERT INTO calls_under_way VALUES (:person, '{}')", person=whose["id"])
         alert(engine, whose["id"])
+        give_raise(ledger, whose)
+        switch = {"scope": "user", "subject": whose["id"], "reason": f"de {whose['name']}"}
+        KillSwitchStore(engine).throw(
+            **switch, expires_at=None, now=datetime.now(UTC), by="cli:dpo-canary"
+        )
+
+
+def give_raise(ledger: LedgerStore, whose: dict[str, str]) -> None:
+    budget = next(it for it in ledger.budgets() if it.subject == whose["id"])
+    raised = Raise(whose["id"], 5, datetime.now(UTC), later())
+    with ledger.asking() as cursor:
+        add_raise(cursor, budget.id, raised, reason=f"para {whose['name']}", by="key:ADMIN_API_KEY")
 
 
 def alert(engine: Engine, person: str) -> None:
@@ -246,6 +260,8 @@ def test_export_has_everything_of_the_person(people: None, subjects: SubjectServ
         ("key", ANA["key"]),
     }
     assert {it["scope"] for it in found["budget_lines"]} == {"user", "key"}
+    assert [(it["subject"], it["amount"]) for it in found["budget_raises"]] == [(ANA["id"], 5)]
+    assert [it["lifted_at"] for it in found["kill_switches"]] == [None]
     assert [it["posted"] for it in found["holds"]] == [[10, ANAS_COST, 1]]
     assert sum(it["cost_micro_usd"] for it in found["usage"]) == 2 * ANAS_COST
     assert sorted(it["event"] for it in found["events"]) == [

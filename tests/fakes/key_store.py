@@ -38,7 +38,12 @@ class FakeKeyStore(KeyStore):
         if values["allowed_models"] is not None:
             values["allowed_models"] = frozenset(values["allowed_models"])
         row = KeyRecord(
-            id=len(self._rows) + 1, revoked_at=None, created_at=now, updated_at=now, **values
+            id=len(self._rows) + 1,
+            revoked_at=None,
+            replaced_at=None,
+            created_at=now,
+            updated_at=now,
+            **values,
         )
         self._rows[row.key_hash] = row
         return row
@@ -47,12 +52,16 @@ class FakeKeyStore(KeyStore):
         self.ping()
         return [row for row in self._rows.values() if include_revoked or row.revoked_at is None]
 
-    def revoke(self, reference: str) -> KeyRecord:
+    def find_live(self, reference: str) -> KeyRecord:
         rows = [row for row in self.list() if reference in (row.name, row.prefix, str(row.id))]
         if len(rows) != 1:
             raise KeyNotFoundError(reference)
+        return rows[0]
+
+    def revoke(self, key_id: int) -> KeyRecord:
         now = self._clock.now()
-        row = replace(rows[0], revoked_at=now, updated_at=now)
+        (row,) = (it for it in self.list() if it.id == key_id)
+        row = replace(row, revoked_at=now, updated_at=now)
         self._rows[row.key_hash] = row
         return row
 

@@ -46,6 +46,10 @@ class FakeLiteLLM:
     default: Handler | None = None
     # Where it listens; 0 is anywhere.
     port: int = 0
+    # Without it nobody hears what models there are; None: everybody may.
+    master_key: str | None = None
+    # What it knows of providers' models, by target.
+    cost_map: dict[str, Any] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
     open_streams: int = 0
     closed_early: int = 0
@@ -150,9 +154,19 @@ class FakeLiteLLM:
     def _free_endpoint(self, request: web.Request) -> web.Response:
         if request.path == "/health/readiness":
             return web.json_response({"status": "healthy", "db": "Not connected"})
+        if request.path == "/public/litellm_model_cost_map":
+            return web.json_response(self.cost_map)
+        if request.path == "/health/liveliness":
+            return web.json_response("I'm alive!")
+        if request.path == "/v1/models" and not self._is_known(request):
+            return web.json_response({"error": {"message": "Authentication Error"}}, status=401)
         if request.path == "/v1/models":
             return web.json_response({"object": "list", "data": [{"id": m} for m in self.models]})
         return web.json_response({"error": {"message": "no such page"}}, status=404)
+
+    def _is_known(self, request: web.Request) -> bool:
+        bearer = f"Bearer {self.master_key}"
+        return self.master_key is None or request.headers.get("Authorization") == bearer
 
 
 def _model_in(raw: bytes) -> str:

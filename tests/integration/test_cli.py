@@ -130,6 +130,7 @@ def test_keys_list_tells_what_keys_were_made_with(solaris_here: Run) -> None:
         "role": "viewer",
         "trusted": True,
         "models": ["gpt-4", "gpt-4o"],
+        "replaced_at": None,
         "revoked_at": None,
     }
 

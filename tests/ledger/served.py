@@ -66,8 +66,8 @@ class Served:
 
     def standing(self, metric: str, period: str, scope: str = "user") -> tuple[int, int]:
         """Return what is posted and what is pending, in all."""
-        lines = [it.line for it in self._states() if _place(it) == (scope, metric, period)]
-        return sum(it.posted for it in lines), sum(it.pending for it in lines)
+        states = [it for it in self._states() if _place(it) == (scope, metric, period)]
+        return sum(it.posted for it in states), sum(it.pending for it in states)
 
     def settled(self, metric: str, period: str, scope: str = "user") -> int:
         """Return what is posted, when nothing is pending any more."""
@@ -83,8 +83,7 @@ class Served:
 
 
 def _place(state: BudgetState) -> tuple[str, str, str]:
-    budget = state.account.budget
-    return budget.scope, budget.metric, budget.period
+    return state.scope, state.metric, state.period
 
 
 StartServed = Callable[..., Served]

@@ -19,8 +19,9 @@ from app.ledger.book import (
     Settle,
     Spend,
 )
-from app.ledger.periods import Window
+from app.ledger.periods import PERIODS, Window
 from app.ledger.rules import Account
+from app.ledger.standings import BudgetFilter, page_of_standings
 from app.ledger.store import LedgerStore
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -53,8 +54,11 @@ def reserve(request_id: str, *accounts: Account, model: str = "gpt-4o") -> Reser
 
 
 def sums(store: LedgerStore, it: Account) -> tuple[int, int]:
-    line = store.lines(it.budget.id, it.window.start)[it.subject]
-    return line.posted, line.pending
+    starts = dict.fromkeys(PERIODS, it.window.start)
+    wanted = BudgetFilter(subject=it.subject, budget=it.budget.id)
+    with store.asking() as cursor:
+        (found,) = page_of_standings(cursor, starts, NOW, wanted, limit=2)
+    return found.line.posted, found.line.pending
 
 
 def test_hold_of_another_process_is_settled_on_its_lines(

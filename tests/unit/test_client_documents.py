@@ -13,7 +13,7 @@ from app.config.catalog import load_catalog
 from app.config.messages import message_for
 from app.config.settings import MAX_BODY_BYTES, PROJECT_ROOT, LiteLLMSettings
 from app.services.identity import PERSON_HEADERS
-from app.utils.exceptions import SolarisError
+from app.utils.exceptions import ADMINISTRATION, SolarisError
 
 DOCUMENTS = {"en": "docs/clients.md", "pt_BR": "docs/clients.pt-BR.md"}
 SECOND_ENDPOINT = '    # - name: "SOLARIS Claude"'
@@ -26,6 +26,7 @@ EXAMPLES = {
     "detail": "…",
     "request_id": "01a2…",
     "limit_mb": MAX_BODY_BYTES // (1024 * 1024),
+    "reason": "…",
 }
 
 
@@ -45,7 +46,11 @@ def tree_of(root: type[SolarisError]) -> Iterator[type[SolarisError]]:
 
 def answered() -> dict[str, int]:
     """Return the status of every error code that a client may meet."""
-    ours = {error.code: error.status for error in tree_of(SolarisError)}
+    ours = {
+        error.code: error.status
+        for error in tree_of(SolarisError)
+        if not issubclass(error, ADMINISTRATION)
+    }
     return {code: ours[code] for code in ours.keys() - ELSEWHERE} | OF_ADDRESSES
 
 

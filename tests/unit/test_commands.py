@@ -75,7 +75,13 @@ def test_texts_of_both_languages_have_the_same_keys_and_places(
 @pytest.mark.parametrize(
     ("table", "modules"),
     [
-        (TEXTS, [str(it) for it in (PROJECT_ROOT / "app" / "cli").glob("*.py")]),
+        (
+            TEXTS,
+            [
+                *map(str, (PROJECT_ROOT / "app" / "cli").glob("*.py")),
+                "app/services/diagnosis.py",
+            ],
+        ),
         (CONSOLE_TEXTS, ["app/embedded/stack.py", "app/embedded/banner.py"]),
     ],
     ids=["commands", "console"],

@@ -21,6 +21,7 @@ READERS = {
     "timezone",
     "quiet_hours",
     "networks",
+    "traces",
     "url",
     "outside_urls",
     "mail_server",

@@ -31,13 +31,20 @@ def drawn_tree() -> dict[str, int]:
 
 
 def test_tree_as_drawn_is_the_tree_that_is() -> None:
-    real = {error.__name__: error.status for error in tree_of(SolarisError)}
+    real = {
+        error.__name__: error.status
+        for error in tree_of(SolarisError)
+        # What a service adds is a case of one of these.
+        if error.__module__ == exceptions.__name__
+    }
     del real["SolarisError"]
 
     assert drawn_tree() == real
 
 
-@pytest.mark.parametrize("error", [*tree_of(SolarisError)])
+@pytest.mark.parametrize(
+    "error", [it for it in tree_of(SolarisError) if not issubclass(it, exceptions.ADMINISTRATION)]
+)
 def test_status_of_an_error_is_never_one_that_clients_misread(error: type[SolarisError]) -> None:
     # LangChain-JS retries a 422 seven times, every client a 408 or 409.
     assert error.status not in (408, 409, 422)

@@ -113,7 +113,7 @@ def test_key_revoked_is_seen_after_a_poll(stage: Stage) -> None:
     key = stage.add()
     stage.find(key)
     stage.clock.advance(1)
-    stage.store.revoke("ana")
+    stage.store.revoke(stage.store.find_live("ana").id)
     stage.poll()
 
     record = stage.find(key)
@@ -125,7 +125,7 @@ def test_key_revoked_is_seen_after_a_poll(stage: Stage) -> None:
 def test_key_revoked_without_polls_is_seen_when_freshness_ends(stage: Stage) -> None:
     key = stage.add()
     stage.find(key)
-    stage.store.revoke("ana")
+    stage.store.revoke(stage.store.find_live("ana").id)
     stage.clock.advance(FRESH_S)
 
     record = stage.find(key)
@@ -156,7 +156,7 @@ def test_key_revoked_between_failed_polls_is_seen_by_the_next_one(stage: Stage) 
     key = stage.add()
     stage.find(key)
     stage.clock.advance(1)
-    stage.store.revoke("ana")
+    stage.store.revoke(stage.store.find_live("ana").id)
     stage.store.is_away = True
     stage.clock.advance(300)
     stage.poll()

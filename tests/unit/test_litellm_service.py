@@ -12,8 +12,11 @@ import pytest
 from app.config.catalog import Catalog, load_catalog
 from app.config.settings import BudgetSettings, LiteLLMSettings, SecuritySettings, Settings
 from app.dialects.base import Usage
+from app.metrics.counts import CallCounter
+from app.metrics.instruments import Instruments
 from app.services.answer_stream import AnswerStream
 from app.services.health_service import HealthService
+from app.services.kill_switches import KillSwitches
 from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
@@ -29,6 +32,7 @@ from app.utils.exceptions import (
     UpstreamRejectedError,
 )
 from tests.fakes.clock import FakeClock
+from tests.fakes.kill_switches import FakeKillSwitchStore
 from tests.fakes.ledger_store import MemoryLedgerStore
 from tests.fakes.litellm import (
     FakeLiteLLM,
@@ -77,6 +81,8 @@ class Stage:
                 LiteLLMGateway(LiteLLMTransport(litellm), health, litellm),
                 health,
                 tokens,
+                KillSwitches(FakeKillSwitchStore(), clock),
+                CallCounter(Instruments(catalog().models)),
                 clock,
                 lambda error: error.code,
             )
@@ -114,11 +120,6 @@ class Stage:
             return b"".join([chunk async for chunk in answer]), metadata
 
         return self.use(ask)
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        assert self.service is not None
-        return self.service.get_metrics()
 
     def status_of(self, model: str) -> str:
         assert self.service is not None
@@ -324,12 +325,6 @@ def test_failure_is_asked_of_each_model_of_the_chain_once(stage: Stage) -> None:
     assert asked == ["gpt-4", *catalog().models["gpt-4"].fallbacks]
 
 
-def test_stream_that_breaks_counts_as_failed(stage: Stage) -> None:
-    stage.read(stream([b'data: {"choices":[]}\n\n']))
-
-    assert (stage.metrics["failed_requests"], stage.metrics["successful_requests"]) == (1, 0)
-
-
 def test_streams_that_break_again_and_again_are_held_against_the_model(stage: Stage) -> None:
     stage.upstream.default = stream([b'data: {"choices":[]}\n\n'])
 
@@ -381,31 +376,6 @@ def test_stream_given_up_is_logged_with_counts_only(
 
 
 # Figures
-
-
-def test_metrics_count_what_succeeded_and_failed(stage: Stage) -> None:
-    stage.upstream.script(completion(), *[status(500, {})] * 4)
-
-    async def call_twice(service: LiteLLMService) -> None:
-        await service.chat_completion("gpt-4", HELLO)
-        with pytest.raises(LiteLLMError):
-            await service.chat_completion("gpt-4", HELLO)
-
-    stage.use(call_twice)
-
-    metrics = stage.metrics
-    assert [metrics[f"{kind}_requests"] for kind in ("total", "successful", "failed")] == [2, 1, 1]
-    assert (metrics["success_rate_percent"], metrics["total_cost_usd"]) == (50.0, "0.000930")
-
-
-def test_metrics_reset_start_again(stage: Stage) -> None:
-    async def call_and_reset(service: LiteLLMService) -> None:
-        await service.chat_completion("gpt-4", HELLO)
-        await service.reset_metrics()
-
-    stage.use(call_and_reset)
-
-    assert (stage.metrics["total_requests"], stage.metrics["success_rate_percent"]) == (0, 0.0)
 
 
 def test_models_listed_have_the_status_that_litellm_and_calls_show(stage: Stage) -> None:

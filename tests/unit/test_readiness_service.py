@@ -35,7 +35,7 @@ class Stage:
         self.readiness = self.worker()
 
     def worker(self) -> ReadinessService:
-        return ReadinessService(self.store, self.litellm, self.folder / "spool", self.clock)
+        return ReadinessService(self.store, self.litellm, None, self.folder / "spool", self.clock)
 
     def report(self) -> Readiness:
         return asyncio.run(self.readiness.report())
