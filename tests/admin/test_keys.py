@@ -153,10 +153,9 @@ def test_revoked_key_is_refused_and_cannot_be_changed(ask: Ask, client: FlaskCli
 
 
 def test_moment_of_any_offset_is_taken(ask: Ask) -> None:
-    body = {"name": "notebook", "expires_at": "2322-09-23T21:20:46+17:52"}
+    moment = "2322-09-23T21:20:46+17:52"
 
-    answer = ask("POST", "/keys", json=body)
+    _, record = made(ask, expires_at=moment)
 
-    assert answer.status_code == 201
-    expires_at = datetime.fromisoformat(answer.get_json()["expires_at"])
-    assert expires_at == datetime.fromisoformat(body["expires_at"])
+    expires_at = datetime.fromisoformat(record["expires_at"])
+    assert expires_at == datetime.fromisoformat(moment)

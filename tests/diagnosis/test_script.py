@@ -230,6 +230,7 @@ def test_backlog_on_disk_is_a_warning(own_env: dict[str, str], settings: Setting
 
 
 def test_machine_that_is_drained_is_a_warning(own_env: dict[str, str], settings: Settings) -> None:
+    settings.server.state_dir.mkdir(parents=True, exist_ok=True)
     (settings.server.state_dir / "draining").touch()
 
     done = verdict(own_env)
