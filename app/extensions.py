@@ -68,12 +68,18 @@ from app.services.litellm_gateway import LiteLLMGateway
 from app.services.litellm_service import LiteLLMService
 from app.services.litellm_transport import LiteLLMTransport
 from app.services.metrics_service import MetricsService
+from app.services.overview_service import OverviewService
+from app.services.page_session_service import PageSessionService
+from app.services.page_session_store import PageSessionStore
 from app.services.people_service import PeopleService
 from app.services.people_store import PeopleStore
+from app.services.raise_request_service import RaiseRequestService
+from app.services.raise_request_store import RaiseRequestStore
 from app.services.raise_service import RaiseService
 from app.services.readiness_service import ReadinessService
 from app.services.reconciliation_service import ReconciliationService
 from app.services.redis_link import RedisLink
+from app.services.request_story import RequestStories
 from app.services.shared_health import SharedHealth
 from app.services.short_windows import ShortWindows
 from app.services.slot_boards import PostgresSlots, RedisSlots
@@ -122,6 +128,10 @@ class Services:
     alert_delivery: AlertDelivery
     alerts: AlertService
     reconciliation: ReconciliationService
+    raise_requests: RaiseRequestService
+    page_sessions: PageSessionService
+    overview: OverviewService
+    stories: RequestStories
     # None without Redis.
     shared_health: SharedHealth | None
     redis: RedisLink | None
@@ -249,25 +259,34 @@ def build_services(settings: Settings, engine: Engine) -> Services:
     )
     tokens_service.on_expired = audit_service.record_lost
     budget_service = BudgetService(settings.budgets, catalog, LedgerStore(engine), clock, record)
+    raise_service = RaiseService(LedgerStore(engine), budget_service, clock, record)
+    raise_requests_service = RaiseRequestService(
+        RaiseRequestStore(engine), budget_service, raise_service, clock, record
+    )
+    kill_switch_service = KillSwitchService(switch_store, catalog, clock, record)
     alerts_parts = _alerts(settings, engine, clock, record)
+    access_service = AccessService(
+        store, KeyCache(store, clock), settings.security, clock, record, catalog.__contains__
+    )
+    reader = AuditReader(
+        engine,
+        AuditKeys(settings.audit.hmac_keys),
+        catalog,
+        budget_service.rules,
+        ZoneInfo(settings.budgets.timezone),
+        clock,
+    )
     return Services(
         settings,
         catalog,
-        AccessService(
-            store,
-            KeyCache(store, clock),
-            settings.security,
-            clock,
-            record,
-            catalog.__contains__,
-        ),
+        access_service,
         PeopleService(PeopleStore(engine), clock, record),
         health,
         tokens_service,
         switches,
         budget_service,
-        RaiseService(LedgerStore(engine), budget_service, clock, record),
-        KillSwitchService(switch_store, catalog, clock, record),
+        raise_service,
+        kill_switch_service,
         _subjects(settings, clock),
         litellm_service,
         FallbackSimulation(
@@ -290,24 +309,33 @@ def build_services(settings: Settings, engine: Engine) -> Services:
         ),
         _tracing(settings),
         audit_service,
-        AuditReader(
-            engine,
-            AuditKeys(settings.audit.hmac_keys),
-            catalog,
-            budget_service.rules,
-            ZoneInfo(settings.budgets.timezone),
-            clock,
-        ),
+        reader,
         TrailVerification(
             engine,
             AuditKeys(settings.audit.hmac_keys),
             settings.server.state_dir / FOLDER,
+            clock,
             record,
         ),
         _events(settings, engine, catalog, audit_service, clock),
         ReadinessService(store, litellm_service, redis, state_dir, clock),
         *alerts_parts,
         _reconciliation(settings, engine, catalog, clock),
+        raise_requests_service,
+        PageSessionService(
+            PageSessionStore(engine), access_service, settings.security.secret_key, clock, record
+        ),
+        OverviewService(
+            reader,
+            budget_service,
+            raise_requests_service,
+            alerts_parts[-1],
+            kill_switch_service,
+            catalog,
+            health,
+            clock,
+        ),
+        RequestStories(reader, budget_service),
         shared,
         redis,
     )
@@ -413,6 +441,10 @@ access = cast("AccessService", LocalProxy(lambda: _current().access))
 people = cast("PeopleService", LocalProxy(lambda: _current().people))
 budgets = cast("BudgetService", LocalProxy(lambda: _current().budgets))
 raises = cast("RaiseService", LocalProxy(lambda: _current().raises))
+raise_requests = cast("RaiseRequestService", LocalProxy(lambda: _current().raise_requests))
+page_sessions = cast("PageSessionService", LocalProxy(lambda: _current().page_sessions))
+overview = cast("OverviewService", LocalProxy(lambda: _current().overview))
+stories = cast("RequestStories", LocalProxy(lambda: _current().stories))
 kill_switch = cast("KillSwitchService", LocalProxy(lambda: _current().kill_switch))
 subjects = cast("SubjectService", LocalProxy(lambda: _current().subjects))
 tokens = cast("TokenService", LocalProxy(lambda: _current().tokens))

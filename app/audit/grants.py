@@ -30,6 +30,9 @@ RIGHTS = {
     "legal_holds": CHANGE,
     # A raise is ended, never deleted.
     "budget_raises": CHANGE,
+    # A request for more is answered, never deleted.
+    "raise_requests": CHANGE,
+    "trail_verifications": CHANGE,
     # A kill switch is lifted, never deleted.
     "kill_switches": CHANGE,
     # A day is compared again when somebody asks, never forgotten.

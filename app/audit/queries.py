@@ -20,7 +20,7 @@ from app.audit.days import EARLIEST, LATEST, whole_months
 from app.audit.names import EVENT, KEY, MODEL, NOBODY, TEAM, USER, ErasedError, Name
 from app.audit.reading import ERASED, label, labels_of, names_of_numbers, snapshot
 from app.audit.rows import COLUMNS, private_of, uuid_of
-from app.audit.usage import CALL_EVENTS
+from app.audit.usage import CALL_EVENTS, FIRST_ERROR_STATUS
 
 DAY = "day"
 # What usage is asked by, and the rollup's column for it.
@@ -35,19 +35,31 @@ SUMS = ("requests", "failed", "estimated", "input_tokens", "output_tokens", "cos
 ALL_SUMS = ", ".join(f"sum({name})::bigint" for name in SUMS)
 USAGE = """
     SELECT {places}, {sums} FROM usage_days
-    WHERE day BETWEEN %(first)s AND %(last)s
+    WHERE day BETWEEN %(first)s AND %(last)s{whose}
     GROUP BY {places}
 """
 KNOWN_DAYS = "SELECT min(day), max(day) FROM usage_days"
 # Whole months from their own sums, and the days before and after them.
 USAGE_OF_MONTHS = """
     SELECT {places}, {sums} FROM (
-      SELECT {columns} FROM usage_months WHERE month >= %(month)s AND month < %(after)s
+      SELECT {columns} FROM usage_months
+      WHERE month >= %(month)s AND month < %(after)s{whose}
       UNION ALL
       SELECT {columns} FROM usage_days
-      WHERE day >= %(first)s AND day < %(month)s OR day >= %(after)s AND day <= %(last)s
+      WHERE (day >= %(first)s AND day < %(month)s OR day >= %(after)s AND day <= %(last)s){whose}
     ) AS used
     GROUP BY {places}
+"""
+
+# Whose usage may be asked for alone.
+USAGE_OF = ("user", "team")
+CALLS_BY_HOUR = """
+    SELECT date_trunc('hour', at), count(*)::bigint, count(*) FILTER (WHERE status >= %(error)s)
+    FROM audit_events
+    WHERE event = ANY(ARRAY(
+        SELECT id FROM audit_names WHERE kind = %(kind)s AND value = ANY(%(events)s)
+      )) AND at >= %(since)s AND at < %(until)s
+    GROUP BY 1 ORDER BY 1
 """
 
 FIELDS = ", ".join(COLUMNS)
@@ -58,7 +70,8 @@ OF_EVENTS = """
     SELECT newest.* FROM audit_names AS kind CROSS JOIN LATERAL (
       SELECT {fields} FROM audit_events WHERE event = kind.id AND {where} {newest}
     ) AS newest
-    WHERE kind.kind = 'event' AND (%(event)s IS NULL OR kind.id = %(event)s)
+    WHERE kind.kind = 'event'
+      AND (%(events)s::integer[] IS NULL OR kind.id = ANY(%(events)s::integer[]))
     {newest}
 """
 # What no index finds is looked for among the newest rows that one does; the last of them says
@@ -120,6 +133,13 @@ class EventFilter:
     status: int | None = None
     # Where the page before ended.
     before: Position | None = None
+    # Of one of these kinds, instead of `event`.
+    events: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of events that are asked for; none: all."""
+        return self.events or ((self.event,) if self.event else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +172,19 @@ class EventRecord:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+# Everybody's usage.
+NOBODYS: Mapping[str, str] = {}
+KINDS_OF_USAGE = {"user": USER, "team": TEAM}
+
+
+class HourlyCalls(NamedTuple):
+    """Calls that were let in or refused within one hour of UTC, and how many failed of them."""
+
+    hour: datetime
+    calls: int
+    failed: int
+
+
 class TrailQueries:
     """Blocking. Every method raises DatabaseUnavailableError while Postgres is away."""
 
@@ -159,15 +192,23 @@ class TrailQueries:
         self._engine = engine
 
     def usage(
-        self, by: Sequence[str], first: date | None = None, last: date | None = None
+        self,
+        by: Sequence[str],
+        first: date | None = None,
+        last: date | None = None,
+        of: Mapping[str, str] = NOBODYS,
     ) -> list[dict[str, Any]]:
         """Return what was used from ``first`` to ``last``, both included: what was asked by, None
         where there is nobody, and `SUMS`; in order of the names and days.
 
-        ``by``: of `DIMENSIONS`, none twice.
+        ``by``: of `DIMENSIONS`, none twice. ``of``: only whose, by `USAGE_OF`.
         """
         with snapshot(self._engine) as connection, connection.cursor() as cursor:
-            cursor.execute(*_usage_query(by, *_widened(cursor, first, last)))
+            whose = {it: _number_of(cursor, KINDS_OF_USAGE[it], name) for it, name in of.items()}
+            if None in whose.values():
+                return []
+            query, days = _usage_query(by, *_widened(cursor, first, last), tuple(whose))
+            cursor.execute(query, {**days, **whose})
             rows = cursor.fetchall()
             labels = labels_of(cursor, _numbers(rows, by))
         return _in_order(by, rows, labels)
@@ -191,6 +232,19 @@ class TrailQueries:
             names = _names_in(cursor, rows)
         return [_record(row, names) for row in rows], position
 
+    def calls_by_hour(self, since: datetime, until: datetime) -> list[HourlyCalls]:
+        """Return the hours from ``since`` to just before ``until`` that had calls, in order."""
+        asked = {
+            "kind": EVENT,
+            "events": sorted(CALL_EVENTS),
+            "error": FIRST_ERROR_STATUS,
+            "since": since,
+            "until": until,
+        }
+        with snapshot(self._engine) as connection, connection.cursor() as cursor:
+            cursor.execute(CALLS_BY_HOUR, asked)
+            return [HourlyCalls(*row) for row in cursor.fetchall()]
+
 
 def _widened(cursor: Any, first: date | None, last: date | None) -> tuple[date, date]:
     """Leave out a bound that nothing is beyond: this month so far is the whole month's sums."""
@@ -202,13 +256,17 @@ def _widened(cursor: Any, first: date | None, last: date | None) -> tuple[date, 
     return first if first > earliest else EARLIEST, last if last < latest else LATEST
 
 
-def _usage_query(by: Sequence[str], first: date, last: date) -> tuple[str, dict[str, date]]:
+def _usage_query(
+    by: Sequence[str], first: date, last: date, of: Sequence[str]
+) -> tuple[str, dict[str, date]]:
     places = ", ".join(DIMENSIONS[it] for it in by)
+    whose = "".join(f" AND {DIMENSIONS[it]} = %({it})s" for it in of)
     month, after = whole_months(first, last)
     if DAY in by or month >= after:
-        return USAGE.format(places=places, sums=ALL_SUMS), {"first": first, "last": last}
+        query = USAGE.format(places=places, sums=ALL_SUMS, whose=whose)
+        return query, {"first": first, "last": last}
     columns = ", ".join((*(column for name, column in DIMENSIONS.items() if name != DAY), *SUMS))
-    query = USAGE_OF_MONTHS.format(places=places, sums=ALL_SUMS, columns=columns)
+    query = USAGE_OF_MONTHS.format(places=places, sums=ALL_SUMS, columns=columns, whose=whose)
     return query, {"first": first, "last": last, "month": month, "after": after}
 
 
@@ -227,8 +285,8 @@ def _found_by(wanted: EventFilter, *, finds_rows: bool) -> Iterator[str]:
         yield "(event_id = %(request)s::uuid OR request_id = %(request)s::uuid)"
     if wanted.user:
         yield "user_id = %(user)s"
-    if wanted.event and finds_rows:
-        yield "event = %(event)s"
+    if wanted.kinds and finds_rows:
+        yield "event = ANY(%(events)s::integer[])"
     if wanted.since:
         yield "at >= %(since)s"
     if wanted.until:
@@ -250,14 +308,17 @@ def _sifted_by(wanted: EventFilter) -> Iterator[str]:
 
 def _asked(cursor: Any, wanted: EventFilter) -> dict[str, Any] | None:
     """Return the values of a query; None where a name was never on record."""
-    kinds = {"user": USER, "event": EVENT, "team": TEAM, "key": KEY, "model": MODEL}
+    kinds = {"user": USER, "team": TEAM, "key": KEY, "model": MODEL}
     numbers = {it: _number_of(cursor, kind, getattr(wanted, it)) for it, kind in kinds.items()}
-    if None in numbers.values():
+    found = [_number_of(cursor, EVENT, it) for it in wanted.kinds]
+    events = [it for it in found if it is not None]
+    if None in numbers.values() or (wanted.kinds and not events):
         return None
     before_at, before_seq = wanted.before or (None, None)
     is_sifted = any(True for _ in _sifted_by(wanted))
     return {
         **{name: number or None for name, number in numbers.items()},
+        "events": events or None,
         "request": str(uuid_of(wanted.request)) if wanted.request else None,
         "since": wanted.since,
         "until": wanted.until,

@@ -6,7 +6,7 @@ in `diagnosis`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,8 @@ CHUNK_ROWS = 200_000
 CHUNK_CHECKPOINTS = 2_000
 # A machine's clock may be ahead of Postgres's by this much, and ``since`` still means its rows.
 CLOCKS_APART = timedelta(days=1)
+# Is told how many rows were found good so far.
+Progress = Callable[[int], None]
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -62,6 +64,7 @@ def verify_trail(
     *,
     since: datetime | None = None,
     anchor: dict[str, Any] | None = None,
+    progress: Progress = lambda _rows: None,
 ) -> Report:
     """Verify in one snapshot, while others go on writing. Raises: DatabaseUnavailableError."""
     try:
@@ -69,7 +72,7 @@ def verify_trail(
         try:
             with connection.cursor() as cursor:
                 cursor.execute(SNAPSHOT)
-            return verify(connection, keys, since=since, anchor=anchor)
+            return verify(connection, keys, since=since, anchor=anchor, progress=progress)
         finally:
             connection.close()
     except (psycopg2.Error, DBAPIError) as fault:
@@ -82,6 +85,7 @@ def verify(
     *,
     since: datetime | None = None,
     anchor: dict[str, Any] | None = None,
+    progress: Progress = lambda _rows: None,
 ) -> Report:
     """Verify what the connection's transaction sees; changes that transaction's settings.
 
@@ -90,15 +94,16 @@ def verify(
     """
     with connection.cursor() as cursor:
         cursor.execute(SAME_FORM)
-        return _Verification(cursor, keys).run(since, anchor)
+        return _Verification(cursor, keys, progress).run(since, anchor)
 
 
 class _Verification:
     """One run along the trail."""
 
-    def __init__(self, cursor: Any, keys: AuditKeys) -> None:
+    def __init__(self, cursor: Any, keys: AuditKeys, progress: Progress) -> None:
         self._cursor = cursor
         self._keys = keys
+        self._progress = progress
         self._drops: list[Drop] = []
         # The last checkpoint that was found genuine.
         self._last = GENESIS
@@ -154,6 +159,7 @@ class _Verification:
             genuine, doubt = self._genuine(chunk)
             if finding := self._check_rows(genuine) or doubt:
                 return finding
+            self._progress(self._rows)
         return None
 
     def _chunk(self) -> list[Checkpoint]:

@@ -353,6 +353,7 @@ CODES: dict[str, dict[str, dict[str, str]]] = {
             "rate_limited": "limite do provedor",
             "misconfigured": "chave ou nome errado na configuração",
             "litellm_unreachable": "sem conexão com o LiteLLM",
+            "breaker_open": "fora de uso depois de falhas",
         },
         "limit_type": {
             "rpm": "pedidos por minuto",
@@ -390,6 +391,7 @@ CODES: dict[str, dict[str, dict[str, str]]] = {
             "rate_limited": "the provider's limit",
             "misconfigured": "a wrong key or name in the configuration",
             "litellm_unreachable": "no connection to LiteLLM",
+            "breaker_open": "out of use after failures",
         },
         "limit_type": {
             "rpm": "requests a minute",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.config.quiet_hours import QuietHours, parse_quiet_hours
 
 # Not every address that may exist; none that could be more than an address.
 _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_RATE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -63,6 +65,16 @@ class Environment:
             self._problem(name, "not_seconds")
             return default
         return value if self._within(name, value, low, high) else default
+
+    def rate(self, name: str) -> Decimal | None:
+        """An exchange rate, such as 5.40; none where nothing is said."""
+        raw = self._raw(name)
+        if not raw:
+            return None
+        if not _RATE.fullmatch(raw) or not Decimal(raw):
+            self._problem(name, "not_a_rate")
+            return None
+        return Decimal(raw)
 
     def timezone(self, name: str, default: str) -> str:
         value = self.text(name, default)

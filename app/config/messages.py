@@ -13,6 +13,10 @@ MESSAGES: dict[str, dict[str, str]] = {
         "invalid_api_key": "Chave de API ausente, desconhecida, expirada ou revogada. "
         "Peça uma chave ao administrador.",
         "identity_rejected": "A identidade enviada com a chave não pôde ser verificada.",
+        "sign_in_refused": "Não foi possível entrar: a chave ou o link não abre estas páginas, "
+        "ou já não abre.",
+        "too_many_sign_ins": "Houve tentativas demais de entrar a partir deste endereço. "
+        "Espere alguns minutos e tente de novo.",
         "permission_denied": "Esta chave não tem permissão para esta operação.",
         "model_not_allowed": "Sua chave não tem permissão para usar o modelo {model}.",
         "access_suspended": "O uso de IA está suspenso na empresa. Motivo: {reason}",
@@ -56,6 +60,10 @@ MESSAGES: dict[str, dict[str, str]] = {
         "invalid_api_key": "API key missing, unknown, expired or revoked. "
         "Ask your administrator for a key.",
         "identity_rejected": "The identity sent with this key could not be verified.",
+        "sign_in_refused": "You could not be signed in: the key or the link does not open these "
+        "pages, or not any more.",
+        "too_many_sign_ins": "Too many attempts to sign in came from this address. "
+        "Wait some minutes and try again.",
         "permission_denied": "This key is not allowed to do that.",
         "model_not_allowed": "Your key is not allowed to use the model {model}.",
         "access_suspended": "The use of AI is suspended in the company. Reason: {reason}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -143,6 +144,24 @@ class EventSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """Who else may sign a person in to `/me`; without an issuer, nobody."""
+
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    # What of the person's claims is their id here, or their e-mail address here.
+    claim: str = "email"
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    # R$ for one US$, shown beside it; None shows US$ only.
+    usd_brl: Decimal | None = None
+    oidc: OidcSettings = field(default_factory=OidcSettings)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `create_app` needs to know; immutable, and safe to print."""
 
@@ -158,6 +177,7 @@ class Settings:
     audit: AuditSettings = field(default_factory=AuditSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     events: EventSettings = field(default_factory=EventSettings)
+    pages: PageSettings = field(default_factory=PageSettings)
 
     @property
     def is_production(self) -> bool:
@@ -189,6 +209,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         audit=_audit(env, fallback="" if is_production else security.secret_key),
         alerts=_alerts(env),
         events=_events(env),
+        pages=_pages(env),
     )
     problems = env.problems + (_unsafe(settings) if settings.is_production else [])
     if problems:
@@ -319,6 +340,22 @@ def _events(env: Environment) -> EventSettings:
     return EventSettings(env.integer("LITELLM_EVENT_DAYS", days, low=8, high=3650))
 
 
+def _pages(env: Environment) -> PageSettings:
+    issuer = env.url(
+        "OIDC_ISSUER", "", schemes=("https://", "http://127.0.0.1", "http://localhost")
+    )
+    oidc = OidcSettings(
+        issuer=issuer.rstrip("/"),
+        client_id=env.text("OIDC_CLIENT_ID", ""),
+        client_secret=env.secret("OIDC_CLIENT_SECRET") or "",
+        claim=env.text("OIDC_CLAIM", OidcSettings().claim),
+    )
+    if issuer:
+        env.require_with("OIDC_CLIENT_ID", present=oidc.client_id, other="OIDC_ISSUER")
+        env.require_with("OIDC_CLIENT_SECRET", present=oidc.client_secret, other="OIDC_ISSUER")
+    return PageSettings(env.rate("USD_BRL"), oidc)
+
+
 def _unsafe(settings: Settings) -> list[Problem]:
     """Say what production refuses: secrets that are missing, short or publicly known."""
     required = {
@@ -333,6 +370,7 @@ def _unsafe(settings: Settings) -> list[Problem]:
         "OPENWEBUI_JWT_SECRET": settings.security.openwebui_jwt_secret,
         "AUDIT_HMAC_KEY_PREVIOUS": next(iter(settings.audit.hmac_keys[1:]), None),
         "ALERT_WEBHOOK_SECRET": settings.alerts.webhook_secret,
+        "OIDC_CLIENT_SECRET": settings.pages.oidc.client_secret,
     }
     checked = required | {name: value for name, value in optional.items() if value}
     problems = [

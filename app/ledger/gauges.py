@@ -48,6 +48,28 @@ WANTED_LINES = """
     ORDER BY it.subject <> '*', it.id, wanted.subject
 """
 
+# The raises are looked up for those alone that are among the fullest without them: a raise makes a
+# budget less full, never more. There are more of them than are shown.
+FULLEST = """
+    WITH fullest AS MATERIALIZED (
+      SELECT it.id, it.scope, line.subject, it.metric, it.period, it.mode, it.limit_amount,
+        line.posted - line.credited AS used
+      FROM budgets AS it JOIN budget_lines AS line ON line.budget_id = it.id
+      WHERE it.is_active AND it.limit_amount > 0 AND it.period = %(period)s
+        AND line.period_start = %(start)s
+        AND (line.posted - line.credited) * 100.0 >= it.limit_amount * %(percent)s
+      ORDER BY (line.posted - line.credited)::float8 / it.limit_amount DESC, it.id, line.subject
+      LIMIT %(limit)s
+    )
+    SELECT scope, subject, metric, period, mode, limit_amount + (
+        SELECT coalesce(sum(amount), 0)::bigint FROM budget_raises
+        WHERE budget_id = fullest.id AND subject = fullest.subject AND ended_at IS NULL
+          AND expires_at > %(now)s
+      ), used
+    FROM fullest
+"""
+FULLEST_LOOKED_AT = 50
+
 # Scope, subject, metric, period.
 Place = tuple[str, str, str, str]
 
@@ -93,3 +115,16 @@ def read_gauges(
         found = execute_values(cursor, WANTED_LINES, rows, page_size=len(rows), fetch=True)
         gauges += [BudgetGauge(windows[row[3]], *row[:7]) for row in found]
     return gauges
+
+
+def fullest_gauges(cursor: Any, now: datetime, zone: ZoneInfo, limit: int) -> list[BudgetGauge]:
+    """Return the budgets that are used by `LEAST_PERCENT` at least, the fullest first."""
+    gauges: list[BudgetGauge] = []
+    for period in PERIODS:
+        window = window_at(period, now, zone)
+        values = {"period": period, "start": window.start, "now": now}
+        values |= {"percent": LEAST_PERCENT, "limit": FULLEST_LOOKED_AT}
+        cursor.execute(FULLEST, values)
+        gauges += [BudgetGauge(window, *row) for row in cursor.fetchall()]
+    gauges.sort(key=lambda it: -it.used / it.limit)
+    return gauges[:limit]

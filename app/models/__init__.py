@@ -11,14 +11,23 @@ from app.models.audit import (
     ClosedMonthRow,
     ClosedUsageRow,
     LegalHoldRow,
+    TrailVerificationRow,
     UsageDayRow,
     UsageMonthRow,
 )
 from app.models.base import Base
 from app.models.keys import ApiKey
 from app.models.kill_switches import KillSwitchRow
-from app.models.ledger import BudgetRow, CallsUnderWayRow, HoldRow, LineRow, RaiseRow
+from app.models.ledger import (
+    BudgetRow,
+    CallsUnderWayRow,
+    HoldRow,
+    LineRow,
+    RaiseRequestRow,
+    RaiseRow,
+)
 from app.models.litellm_events import LiteLLMEventRow
+from app.models.pages import PageSessionRow, SignInFailureRow, SignInLinkRow
 from app.models.people import Team, User
 from app.models.reconciliation import ReconciliationRow
 
@@ -46,9 +55,14 @@ __all__ = [
     "LegalHoldRow",
     "LineRow",
     "LiteLLMEventRow",
+    "PageSessionRow",
+    "RaiseRequestRow",
     "RaiseRow",
     "ReconciliationRow",
+    "SignInFailureRow",
+    "SignInLinkRow",
     "Team",
+    "TrailVerificationRow",
     "UsageDayRow",
     "UsageMonthRow",
     "User",

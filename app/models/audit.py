@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -110,6 +113,26 @@ class AuditDropRow(Base):
     code: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class TrailVerificationRow(Base):
+    """One verification of the trail: how far it is, or what it found."""
+
+    __tablename__ = "trail_verifications"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    started_by: Mapped[str] = mapped_column(Text)
+    # Only from this day of UTC on.
+    since: Mapped[date | None]
+    rows: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # About as many as there are.
+    rows_expected: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # When it was last heard of.
+    seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # As `/api/admin/audit/verify` answers; None where it could not go on.
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+
+
 class LegalHoldRow(Base):
     """While it is not lifted, nothing of its subject goes; without one, nothing at all."""
 
@@ -148,6 +171,11 @@ class UsageDayRow(Base):
     same transaction. Numbers of `audit_names`; 0 is none."""
 
     __tablename__ = "usage_days"
+    __table_args__ = (
+        # One person's and one team's days, among those of everybody.
+        Index("ix_usage_days_user", "user_id", "day"),
+        Index("ix_usage_days_team", "team_id", "day"),
+    )
 
     day: Mapped[date] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(Integer, primary_key=True)

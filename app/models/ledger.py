@@ -103,6 +103,42 @@ class RaiseRow(Base):
     ended_by: Mapped[str | None] = mapped_column(Text)
 
 
+class RaiseRequestRow(Base):
+    """A person's request for more of a budget, and what an administrator made of it."""
+
+    __tablename__ = "raise_requests"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="amount"),
+        CheckConstraint("days > 0", name="days"),
+        CheckConstraint("state IN ('open', 'approved', 'declined')", name="state"),
+        # One at a time of each budget.
+        Index(
+            "uq_raise_requests_open",
+            "budget_id",
+            "subject",
+            unique=True,
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index("ix_raise_requests_subject", "subject"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    budget_id: Mapped[int] = mapped_column(ForeignKey("budgets.id"))
+    # The person.
+    subject: Mapped[str] = mapped_column(Text)
+    # Tokens, micro-USD or requests.
+    amount: Mapped[int] = mapped_column(BigInteger)
+    days: Mapped[int]
+    reason: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text, server_default="open")
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    decided_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    # What the administrator said to the person.
+    answer: Mapped[str] = mapped_column(Text, server_default="")
+    raise_id: Mapped[int | None] = mapped_column(ForeignKey("budget_raises.id"))
+
+
 class HoldRow(Base):
     """One call's claim on budgets, and what became of it."""
 
@@ -114,6 +150,12 @@ class HoldRow(Base):
             "ix_holds_expiring",
             "expires_at",
             postgresql_where=text("state = 'pending'"),
+        ),
+        # Whom shadow budgets would have stopped.
+        Index(
+            "ix_holds_would_refuse",
+            "created_at",
+            postgresql_where=text("entries @? 'strict $[*] ? (@[5] == true)'"),
         ),
     )
 

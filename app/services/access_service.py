@@ -61,6 +61,11 @@ class Caller:
         if self.role not in roles:
             raise PermissionDeniedError()
 
+    def require_trust(self) -> None:
+        """Raises: PermissionDeniedError."""
+        if not self.trusted:
+            raise PermissionDeniedError()
+
     def named_in_body(self, user: object) -> Caller:
         """Return the caller with the person that the body's `user` names, where it may name one."""
         if not self.trusted or self.person.user_id or not isinstance(user, str):
@@ -124,6 +129,22 @@ class AccessService:
             return _caller(record, Person())
         secret = self._security.openwebui_jwt_secret
         return _caller(record, person_from_headers(headers, secret))
+
+    async def identify_key(self, key: str) -> Caller:
+        """Return whose key it is, whomever it may speak for. Raises: as `identify`."""
+        if self._is_environment_key(key):
+            return _environment_caller()
+        return _caller(await self._live_record(key), Person())
+
+    async def identify_hash(self, key_hash: bytes) -> Caller:
+        """As `identify_key`, of a key that was presented before: `hash_of`."""
+        if self._is_environment_hash(key_hash):
+            return _environment_caller()
+        return _caller(await self._live(key_hash), Person())
+
+    def hash_of(self, key: str) -> bytes:
+        """Return by what a session remembers the key that it began with."""
+        return hash_key(key)
 
     def create_key(
         self,
@@ -242,13 +263,19 @@ class AccessService:
     async def _live_record(self, presented: str) -> KeyRecord:
         if not is_well_formed(presented):
             raise AuthenticationError()
-        key_hash = hash_key(presented)
+        return await self._live(hash_key(presented))
+
+    async def _live(self, key_hash: bytes) -> KeyRecord:
         record = await self._cache.find(key_hash)
         if record is None or not hmac.compare_digest(record.key_hash, key_hash):
             raise AuthenticationError()
         if not record.is_live(self._clock.now()):
             raise AuthenticationError()
         return record
+
+    def _is_environment_hash(self, key_hash: bytes) -> bool:
+        expected = self._security.admin_api_key
+        return expected is not None and hmac.compare_digest(key_hash, hash_key(expected))
 
     def _is_environment_key(self, presented: str) -> bool:
         expected = self._security.admin_api_key

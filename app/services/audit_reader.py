@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,14 @@ from app.audit.calls import past_calls
 from app.audit.chain import AuditKeys
 from app.audit.closing import Closing, Statement
 from app.audit.days import Span
-from app.audit.queries import EventFilter, EventRecord, Position, TrailQueries
+from app.audit.queries import (
+    NOBODYS,
+    EventFilter,
+    EventRecord,
+    HourlyCalls,
+    Position,
+    TrailQueries,
+)
 from app.audit.recount import Recount, recount
 from app.config.catalog import Catalog
 from app.ledger.rules import Budget
@@ -46,10 +53,18 @@ class AuditReader:
         self.zone = zone
 
     def usage(
-        self, by: Sequence[str], first: date | None = None, last: date | None = None
+        self,
+        by: Sequence[str],
+        first: date | None = None,
+        last: date | None = None,
+        of: Mapping[str, str] = NOBODYS,
     ) -> list[dict[str, Any]]:
         """As `TrailQueries.usage`."""
-        return self._queries.usage(by, first, last)
+        return self._queries.usage(by, first, last, of)
+
+    def calls_by_hour(self, since: datetime, until: datetime) -> list[HourlyCalls]:
+        """As `TrailQueries.calls_by_hour`."""
+        return self._queries.calls_by_hour(since, until)
 
     def events(self, wanted: EventFilter) -> list[EventRecord]:
         """As `TrailQueries.events`."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from app.alerting.budgets import runs_out_on
 from app.config.catalog import Catalog
 from app.config.settings import BudgetSettings
+from app.ledger.book import Line
+from app.ledger.gauges import BudgetGauge, fullest_gauges
+from app.ledger.history import PastHold, Stopped, holds_of, stopped_by
 from app.ledger.periods import PERIODS, window_at
 from app.ledger.raises import end_raises_of
-from app.ledger.rules import EVERYBODY, Budget
+from app.ledger.rules import EVERYBODY, Account, Budget, Payer, accounts_for
 from app.ledger.standings import (
     BEFORE_ALL,
     BudgetFilter,
     Position,
     Standing,
+    lines_of,
     page_of_standings,
 )
 from app.ledger.store import LedgerStore
@@ -93,6 +98,13 @@ def _state(standing: Standing, ends: Mapping[str, datetime]) -> BudgetState:
         renews_at=ends[budget.period],
         is_everybodys=budget.subject == EVERYBODY,
     )
+
+
+def _of_account(account: Account, line: Line) -> BudgetState:
+    """As `_state`, of an account, whose limit has its raises in it."""
+    raised = replace(account.budget, raises=())
+    standing = Standing(raised, account.subject, line, 0)
+    return _state(standing, {account.budget.period: account.window.end})
 
 
 class BudgetService:
@@ -204,6 +216,44 @@ class BudgetService:
         ends = {period: it.end for period, it in windows.items()}
         shown = [_state(it, ends) for it in found[:limit]]
         return shown, (shown[-1].id, shown[-1].subject) if len(found) > limit else None
+
+    def binding(self, payer: Payer) -> list[BudgetState]:
+        """Return the budgets that bind whoever pays, but for models', as they stand; also those
+        that nobody has drawn on. Raises: DatabaseUnavailableError."""
+        now = self._clock.now()
+        budgets = [it for it in self._known() if it.scope != "model"]
+        accounts = accounts_for(budgets, payer, (), now, self._zone)
+        with self._store.asking() as cursor:
+            lines = lines_of(cursor, [it.key for it in accounts])
+        return [_of_account(it, lines[it.key]) for it in accounts]
+
+    def would_stop(self, budget_id: int, limit: int) -> list[Stopped]:
+        """Return whom a shadow budget would have stopped in its present period.
+
+        Raises: BudgetNotFoundError, DatabaseUnavailableError.
+        """
+        start = window_at(self.one(budget_id).period, self._clock.now(), self._zone).start
+        with self._store.asking() as cursor:
+            return stopped_by(cursor, budget_id, start, limit)
+
+    def fullest(self, limit: int) -> list[tuple[BudgetGauge, str | None]]:
+        """Return the budgets of a day or more that are used by a fifth at least, the fullest first,
+        and the day on which each runs out at its pace, if that is before it renews.
+
+        Raises: DatabaseUnavailableError.
+        """
+        now = self._clock.now()
+        with self._store.asking() as cursor:
+            found = fullest_gauges(cursor, now, self._zone, limit)
+        return [(it, runs_out_on(it, now, self._zone)) for it in found]
+
+    def holds_of(self, call_id: str) -> list[PastHold]:
+        """Return what a call held, one for each model that was asked.
+
+        Raises: DatabaseUnavailableError.
+        """
+        with self._store.asking() as cursor:
+            return holds_of(cursor, call_id)
 
     def close(self) -> None:
         self._store.close()

@@ -98,6 +98,18 @@ class PeopleService:
         """Raises: PersonNotFoundError."""
         return _person(self._store.person(person_id))
 
+    def by_email(self, email: str) -> str | None:
+        """Return whose e-mail address it is; None where it is nobody's, or more than one's."""
+        found = self._store.ids_by_email(email)
+        return found[0] if len(found) == 1 else None
+
+    def known_id(self, person_id: str) -> str | None:
+        """Return the id, if somebody has it."""
+        try:
+            return self._store.person(person_id).id
+        except PersonNotFoundError:
+            return None
+
     def create_person(self, person_id: str, changes: Mapping[str, str | None]) -> dict[str, Any]:
         """Make a person before their first call; ``changes``: `name`, `email`, `team`.
 

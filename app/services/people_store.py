@@ -150,6 +150,12 @@ class PeopleStore:
                 raise PersonNotFoundError(person_id)
             return _person(row)
 
+    def ids_by_email(self, email: str) -> list[str]:
+        """Return who has this e-mail address, whatever its case; two at most."""
+        query = select(User.id).where(func.lower(User.email) == email.lower()).limit(2)
+        with session_on(self._engine) as session:
+            return list(session.scalars(query))
+
     def add_person(self, person_id: str, changes: Mapping[str, str | None]) -> PersonRecord:
         """Make a person whom no client has named yet. Raises: PersonExistsError."""
         with session_on(self._engine) as session:

@@ -99,6 +99,13 @@ RENAME = (
       lifted_at = coalesce(lifted_at, now()) FROM renamed
     WHERE renamed.scope = kill_switches.scope AND renamed.was = kill_switches.subject
 """),
+    text("""
+    UPDATE raise_requests SET subject = :pseudonym, reason = '', answer = '',
+      state = CASE WHEN state = 'open' THEN 'declined' ELSE state END,
+      decided_at = coalesce(decided_at, now()) WHERE subject = :person
+"""),
+    text("DELETE FROM page_sessions WHERE user_id = :person"),
+    text("DELETE FROM sign_in_links WHERE user_id = :person"),
     text("UPDATE legal_holds SET subject = :pseudonym, reason = '' WHERE subject = :person"),
     text("DELETE FROM calls_under_way WHERE person = :person"),
     # Of budgets: whoever was told of them keeps what they got.

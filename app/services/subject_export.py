@@ -66,6 +66,14 @@ RAISES = text("""
       OR (scope = 'key' AND raised.subject = ANY(:keys))
     ORDER BY raised.id
 """)
+RAISE_REQUESTS = text("""
+    SELECT metric, period, amount, days, reason, state, asked.created_at, decided_at, answer
+    FROM raise_requests AS asked JOIN budgets ON budgets.id = budget_id
+    WHERE asked.subject = :person ORDER BY asked.id
+""")
+PAGE_SESSIONS = text("""
+    SELECT created_at, expires_at FROM page_sessions WHERE user_id = :person ORDER BY created_at
+""")
 KILL_SWITCHES = text("""
     SELECT thrown_at, expires_at, lifted_at FROM kill_switches
     WHERE scope = 'user' AND subject = :person ORDER BY id
@@ -173,6 +181,8 @@ def export(session: Session, person: str, contents: ContentKeys, alias: Alias) -
             ("budgets", BUDGETS),
             ("budget_lines", LINES),
             ("budget_raises", RAISES),
+            ("raise_requests", RAISE_REQUESTS),
+            ("page_sessions", PAGE_SESSIONS),
             ("holds", HOLDS),
             ("calls_under_way", CALLS),
             ("kill_switches", KILL_SWITCHES),

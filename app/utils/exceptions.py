@@ -6,7 +6,8 @@ SolarisError
 │   └── RequestTooLargeError              413
 ├── AuthenticationError                   401  no key, unknown, expired, revoked
 │   ├── IdentityRejectedError             401  a signed identity that does not verify
-│   └── InvalidSignatureError             401  a webhook that is not LiteLLM's
+│   ├── InvalidSignatureError             401  a webhook that is not LiteLLM's
+│   └── SignInRefusedError                401  of the pages: a key or a link that opens nothing
 ├── PermissionDeniedError                 403  a key whose role does not reach this far
 │   ├── ModelNotAllowedError              403
 │   └── AccessSuspendedError              403  a kill switch: everybody's calls
@@ -18,6 +19,7 @@ SolarisError
 ├── ConflictError                         409  of /api/admin: what is there stands against it
 ├── InsufficientQuotaError                402  a budget is spent; retrying will not help
 ├── RateLimitedError                      429  retrying will help
+│   ├── TooManySignInsError               429  too many wrong keys from one address
 │   └── TooManyRequestsError              429  a limit of our own, by the minute
 │       ├── AboveLimitError               429  larger than the limit itself: waiting is pointless
 │       └── TooManyCallsError             429  one person's calls at once
@@ -109,6 +111,12 @@ class IdentityRejectedError(AuthenticationError):
 
 class InvalidSignatureError(AuthenticationError):
     code = "invalid_signature"
+
+
+class SignInRefusedError(AuthenticationError):
+    """Says no more than that: neither whether there is such a key, nor what it lacks."""
+
+    code = "sign_in_refused"
 
 
 class PermissionDeniedError(SolarisError):
@@ -203,6 +211,10 @@ class RateLimitedError(SolarisError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class TooManySignInsError(RateLimitedError):
+    sentence = "too_many_sign_ins"
 
 
 class TooManyRequestsError(RateLimitedError):
