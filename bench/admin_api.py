@@ -1,6 +1,6 @@
-"""How soon the administrators' API answers when there is much: two million events in the trail,
-50,000 people, keys and lines of budgets. What is timed is the whole request in the server: who
-asks, the question, the answer as JSON; not the network.
+"""How soon the administrators' API and pages answer when there is much: two million events in the
+trail, 50,000 people, keys and lines of budgets. What is timed is the whole request in the server:
+who asks, the question, the answer as JSON or as a page; not the network.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def _measured(engine: Engine, folder: Path, runs: int) -> list[Timed]:
     app = _app(engine, folder)
     _fill(app, engine)
     client = app.test_client()
-    results = [_timed(client, path, runs) for path in _paths()]
+    results = [_timed(client, f"/api/admin{path}", runs) for path in _paths()]
+    results += [_timed(_signed_in(app), path, runs) for path in _pages()]
     app.background_loop.run(services_of(app).close())
     app.background_loop.stop()
     return results
@@ -172,14 +173,33 @@ def _paths() -> Iterator[str]:
     yield f"/fallback/simulate?model=gpt-4o&user={SOMEBODY}"
 
 
+def _pages() -> Iterator[str]:
+    yield "/admin/"
+    yield from ("/admin/people", f"/admin/people/{SOMEBODY}", "/admin/teams/team-5")
+    yield from ("/admin/budgets", "/admin/keys", "/admin/requests", "/admin/requests?status=402")
+    yield from ("/admin/audit", "/admin/alerts", "/admin/models", "/admin/reconciliation")
+    yield from ("/admin/kill-switch", "/admin/audit/verification", "/admin/requests-for-more")
+
+
+def _signed_in(app: SolarisFlask) -> FlaskClient:
+    client = app.test_client()
+    form = client.get("/admin/sign-in").text
+    token = form.partition('name="csrf_token" value="')[2].partition('"')[0]
+    answer = client.post("/admin/sign-in", data={"csrf_token": token, "key": ADMIN_KEY})
+    if answer.status_code != 303:
+        raise SystemExit(f"sign-in: {answer.status_code}")
+    return client
+
+
 def _timed(client: FlaskClient, path: str, runs: int) -> Timed:
     """Ask again and again, each list from page to page: a later page costs no more than a first."""
     times_ms, found, cursor = [], 0, None
     for run in range(runs + 1):
         separator = "&" if "?" in path else "?"
-        url = f"/api/admin{path}" + (f"{separator}cursor={cursor}" if cursor else "")
+        url = path + (f"{separator}cursor={cursor}" if cursor else "")
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"} if path.startswith("/api/") else {}
         started_s = time.perf_counter()
-        answer = client.get(url, headers={"Authorization": f"Bearer {ADMIN_KEY}"})
+        answer = client.get(url, headers=headers)
         body = answer.get_data()
         took_ms = (time.perf_counter() - started_s) * 1000
         if answer.status_code != 200:
@@ -194,7 +214,7 @@ def _timed(client: FlaskClient, path: str, runs: int) -> Timed:
 
 
 def _table(results: list[Timed]) -> Block:
-    columns = ("GET /api/admin…", "rows a page", "p50 ms", "p95 ms", "slowest ms")
+    columns = ("GET", "rows a page", "p50 ms", "p95 ms", "slowest ms")
     rows: list[tuple[str, ...]] = [
         (
             it.route,

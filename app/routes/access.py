@@ -20,6 +20,7 @@ View = TypeVar("View", bound=AnyView)
 
 POLICY_ATTRIBUTE = "access_policy"
 KEY_POLICY = "key"
+TRUSTED_KEY_POLICY = "trusted key"
 
 # Of `/api/admin`: who may read figures, who may read what people did, who may change anything.
 READERS = ("viewer", "auditor", "admin")
@@ -30,6 +31,11 @@ ADMINS = ("admin",)
 def requires_key(view: AnyView) -> AnyView:
     """Let in whoever has a live key."""
     return _guarded(view, KEY_POLICY, lambda _caller: None)
+
+
+def requires_trusted_key(view: AnyView) -> AnyView:
+    """Let in keys that may speak for people."""
+    return _guarded(view, TRUSTED_KEY_POLICY, lambda caller: caller.require_trust())
 
 
 def requires_role(*roles: str) -> Callable[[AnyView], AnyView]:
@@ -80,14 +86,14 @@ def _guarded(view: AnyView, policy: str, check: Callable[[Caller], None]) -> Any
     async def guarded(**view_args: Any) -> Any:
         g.caller = await access.identify(request.headers)
         check(g.caller)
-        with _acting(g.caller):
+        with acting_as(f"key:{g.caller.key_name}"):
             return await view(**view_args)
 
     @wraps(view)
     def guarded_in_thread(**view_args: Any) -> Any:
         g.caller = current_app.ensure_sync(access.identify)(request.headers)
         check(g.caller)
-        with _acting(g.caller):
+        with acting_as(f"key:{g.caller.key_name}"):
             return view(**view_args)
 
     chosen = guarded if inspect.iscoroutinefunction(view) else guarded_in_thread
@@ -96,9 +102,9 @@ def _guarded(view: AnyView, policy: str, check: Callable[[Caller], None]) -> Any
 
 
 @contextmanager
-def _acting(caller: Caller) -> Iterator[None]:
-    """Have what is done go on record as the key's."""
-    token = actor_var.set(f"key:{caller.key_name}")
+def acting_as(actor: str) -> Iterator[None]:
+    """Have what is done go on record as the actor's: a key, or a person."""
+    token = actor_var.set(actor)
     try:
         yield
     finally:

@@ -8,6 +8,9 @@ from app.ledger.periods import PERIODS
 from app.ledger.rules import METRICS, MODES, SCOPES
 from app.schemas.base import Answer, Asked, PageQuery, cursor_field
 from app.schemas.fields import Choice, Flag, Integer, Moment, Text
+from app.services.raise_request_service import MOST_DAYS
+from app.services.raise_request_store import MAX_REASON_LENGTH
+from app.services.raise_request_store import STATES as REQUEST_STATES
 
 # More than any company has, and a sum of many of these still is a number of Postgres's.
 MOST_AMOUNT = 10**15
@@ -94,3 +97,50 @@ class RaiseSchema(Answer):
     expires_at = Moment(required=True)
     ended_at = Moment(required=True, allow_none=True)
     ended_by = fields.String(required=True, allow_none=True)
+
+
+class RaiseRequestQuery(PageQuery):
+    state = Choice(REQUEST_STATES, load_default=None)
+    subject = Text(load_default=None, metadata={"description": "Who asks."})
+    cursor = cursor_field(int)
+
+
+class NewRaiseRequestSchema(Asked):
+    budget_id = Integer(least=1, required=True)
+    amount = Integer(least=1, most=MOST_AMOUNT, required=True)
+    days = Integer(least=1, most=MOST_DAYS, required=True)
+    reason = Text(most=MAX_REASON_LENGTH, required=True)
+
+
+class ApprovalSchema(Asked):
+    """What was asked for, where nothing else is said."""
+
+    amount = Integer(least=1, most=MOST_AMOUNT)
+    days = Integer(least=1, most=MOST_DAYS)
+
+
+class DeclineSchema(Asked):
+    answer = Text(
+        least=0,
+        most=MAX_REASON_LENGTH,
+        load_default="",
+        metadata={"description": "Shown to the person."},
+    )
+
+
+class RaiseRequestSchema(Answer):
+    id = fields.Integer(required=True)
+    budget_id = fields.Integer(required=True)
+    metric = fields.String(required=True)
+    period = fields.String(required=True)
+    limit = fields.Integer(required=True)
+    subject = fields.String(required=True)
+    amount = fields.Integer(required=True)
+    days = fields.Integer(required=True)
+    reason = fields.String(required=True)
+    state = fields.String(required=True)
+    created_at = Moment(required=True)
+    decided_at = Moment(required=True, allow_none=True)
+    decided_by = fields.String(required=True, allow_none=True)
+    answer = fields.String(required=True)
+    raise_id = fields.Integer(required=True, allow_none=True)

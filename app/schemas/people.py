@@ -60,3 +60,11 @@ class TeamSchema(Answer):
     name = fields.String(required=True, allow_none=True)
     people = fields.Integer(required=True)
     created_at = Moment(required=True)
+
+
+class SignInLinkSchema(Answer):
+    """``url`` signs the person in to `/me`, once, until it expires."""
+
+    user = fields.String(required=True)
+    url = fields.String(required=True)
+    expires_at = Moment(required=True)

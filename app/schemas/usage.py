@@ -6,7 +6,7 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from app.audit.queries import DIMENSIONS
 from app.schemas.base import Answer, PageQuery, cursor_field
-from app.schemas.fields import Choice, Day, Integer, Listed
+from app.schemas.fields import Choice, Day, Integer, Listed, Text
 
 FORMATS = ("json", "csv")
 MOST_ROWS = 10_000
@@ -34,6 +34,8 @@ class UsageQuery(DaysQuery):
         load_default=["user"],
         metadata={"description": "user, team, model, key, day: one or several, none twice."},
     )
+    user = Text(load_default=None, metadata={"description": "Only this person's."})
+    team = Text(load_default=None, metadata={"description": "Only this team's."})
     form = Choice(FORMATS, data_key="format", load_default="json")
     limit = Integer(least=1, most=MOST_ROWS, in_query=True, load_default=1_000)
     cursor = cursor_field(int)

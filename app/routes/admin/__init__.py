@@ -14,7 +14,7 @@ from app.routes.access import READERS, requires_role
 from app.routes.admin.alerts import alerts_bp
 from app.routes.admin.api import PREFIX, AdminApi, make_api
 from app.routes.admin.audit import audit_bp
-from app.routes.admin.budgets import budgets_bp, raises_bp
+from app.routes.admin.budgets import budgets_bp, raise_requests_bp, raises_bp
 from app.routes.admin.fallback import fallback_bp
 from app.routes.admin.keys import keys_bp
 from app.routes.admin.kill_switch import kill_switch_bp
@@ -32,6 +32,7 @@ PARTS = (
     teams_bp,
     budgets_bp,
     raises_bp,
+    raise_requests_bp,
     kill_switch_bp,
     usage_bp,
     audit_bp,

@@ -62,14 +62,9 @@ class Parser(FlaskParser):
 
     def handle_error(self, error: ValidationError, *_args: Any, **_options: Any) -> NoReturn:
         """Raises: InvalidFieldError, of the first field that is wrong."""
-        path, code = next(_problems(error.messages))
-        # The first part is where it was: json or query.
-        _, *names = path
-        if not names:
-            raise InvalidRequestError("not_json")
-        detail, _, allowed = code.partition("|")
-        known = detail if detail in DETAILS["en"] else "not_valid"
-        raise InvalidFieldError(known, param=".".join(names), allowed=allowed)
+        # The messages are by where it was: json or query.
+        (messages,) = error.messages_dict.values()
+        raise first_problem(messages)
 
 
 class AdminBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
@@ -159,6 +154,16 @@ def _number_doc(_converter: object) -> dict[str, Any]:
 
 def _day_doc(_converter: object) -> dict[str, Any]:
     return {"type": "string", "format": "date"}
+
+
+def first_problem(messages: Any) -> InvalidRequestError:
+    """Return the first field that a schema found wrong, as the error that names it."""
+    names, code = next(_problems(messages))
+    if not names:
+        return InvalidRequestError("not_json")
+    detail, _, allowed = code.partition("|")
+    known = detail if detail in DETAILS["en"] else "not_valid"
+    return InvalidFieldError(known, param=".".join(names), allowed=allowed)
 
 
 def errors(*statuses: int) -> Decorator:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.extensions import budgets, raises
+from app.extensions import budgets, raise_requests, raises
 from app.ledger.raises import RaiseRecord
 from app.ledger.standings import BEFORE_ALL, BudgetFilter
 from app.routes.access import ADMINS, READERS, requires_role
 from app.routes.admin.api import AdminBlueprint, errors
 from app.schemas.base import page, page_of
 from app.schemas.budgets import (
+    ApprovalSchema,
     BudgetChangeSchema,
     BudgetQuery,
     BudgetSchema,
+    DeclineSchema,
     NewBudgetSchema,
     NewRaiseSchema,
     RaiseQuery,
+    RaiseRequestQuery,
+    RaiseRequestSchema,
     RaiseSchema,
 )
 from app.services.budget_service import BudgetState
+from app.services.raise_request_store import RaiseRequest
 
 budgets_bp = AdminBlueprint("budgets", __name__, "/budgets", "Budgets and rate limits")
+raise_requests_bp = AdminBlueprint(
+    "raise-requests", __name__, "/raise-requests", "People's requests for more"
+)
 raises_bp = AdminBlueprint("raises", __name__, "/raises", "Raises of budgets for a while")
 
 
@@ -107,3 +115,36 @@ def list_raises(query: dict[str, Any]) -> dict[str, Any]:
 def end_raise(raise_id: int) -> RaiseRecord:
     """End a raise before its time"""
     return raises.end(raise_id)
+
+
+@raise_requests_bp.get("")
+@requires_role(*READERS)
+@raise_requests_bp.query(RaiseRequestQuery)
+@errors(422)
+@raise_requests_bp.answers(200, page_of(RaiseRequestSchema))
+def list_raise_requests(query: dict[str, Any]) -> dict[str, Any]:
+    """Who asks for more of their budget, the latest first"""
+    (before,) = query.pop("cursor") or (None,)
+    limit = query.pop("limit")
+    found, last = raise_requests.page(limit, **query, before=before)
+    return page(found, (last,) if last else None)
+
+
+@raise_requests_bp.post("/<number:request_id>/approve")
+@requires_role(*ADMINS)
+@raise_requests_bp.body(ApprovalSchema)
+@errors(400, 404, 409, 422)
+@raise_requests_bp.answers(200, RaiseRequestSchema)
+def approve_raise_request(body: dict[str, Any], request_id: int) -> RaiseRequest:
+    """Grant what was asked for, or another amount or time; it binds within 2 seconds"""
+    return raise_requests.approve(request_id, **body)
+
+
+@raise_requests_bp.post("/<number:request_id>/decline")
+@requires_role(*ADMINS)
+@raise_requests_bp.body(DeclineSchema)
+@errors(400, 404, 409, 422)
+@raise_requests_bp.answers(200, RaiseRequestSchema)
+def decline_raise_request(body: dict[str, Any], request_id: int) -> RaiseRequest:
+    """Decline, and say why; the person sees it on their page"""
+    return raise_requests.decline(request_id, **body)

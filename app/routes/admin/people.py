@@ -7,6 +7,7 @@ from typing import Any
 from app.extensions import people
 from app.routes.access import ADMINS, AUDITORS, requires_role
 from app.routes.admin.api import AdminBlueprint, errors
+from app.routes.sign_in_links import sign_in_link
 from app.schemas.base import page, page_of
 from app.schemas.people import (
     NewPersonSchema,
@@ -14,6 +15,7 @@ from app.schemas.people import (
     PersonChangeSchema,
     PersonQuery,
     PersonSchema,
+    SignInLinkSchema,
     TeamChangeSchema,
     TeamQuery,
     TeamSchema,
@@ -71,6 +73,16 @@ def change_user(body: dict[str, Any], user_id: str) -> dict[str, Any]:
 def remove_user(user_id: str) -> None:
     """Forget a person, not what they spent"""
     people.remove_person(user_id)
+
+
+@users_bp.post("/<name:user_id>/sign-in-link")
+@requires_role(*ADMINS)
+@errors(404, 422)
+@users_bp.answers(201, SignInLinkSchema)
+def make_sign_in_link(user_id: str) -> dict[str, Any]:
+    """Make a link by which a person signs in to /me, once, within a quarter of an hour"""
+    people.person(user_id)
+    return sign_in_link(user_id)
 
 
 @teams_bp.get("")

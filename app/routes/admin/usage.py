@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from app.audit.queries import SUMS
+from app.audit.queries import SUMS, USAGE_OF
 from app.extensions import audit_reader
 from app.routes.access import READERS, requires_role
 from app.routes.admin.api import AdminBlueprint, errors
@@ -26,7 +26,8 @@ usage_bp = AdminBlueprint("usage", __name__, "/usage", "What was used")
 def get_usage(query: dict[str, Any]) -> dict[str, Any] | Response:
     """Requests, tokens and money, summed; as CSV all of it in one answer"""
     by = query["group_by"]
-    rows = audit_reader.usage(by, query["first"], query["last"])
+    of = {it: query[it] for it in USAGE_OF if query[it] is not None}
+    rows = audit_reader.usage(by, query["first"], query["last"], of)
     if query["form"] == "csv":
         return _csv([*by, *SUMS], rows)
     (start,) = query["cursor"] or (0,)
