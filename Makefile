@@ -47,6 +47,17 @@ format: $(VENV)/dev.installed ## Put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: pictures
+pictures: $(VENV)/dev.installed ## Take the pictures of every page again, into docs/img
+	@mkdir -p docs/img && SOLARIS_PICTURES=docs/img $(BIN)/python -m pytest -q tests/pages/test_pictures.py
+
+TEXTS := app/translations
+.PHONY: texts
+texts: $(VENV)/dev.installed ## Bring the pages' Portuguese into step with their English, and compile it
+	@$(BIN)/pybabel --quiet extract --mapping $(TEXTS)/babel.cfg --keyword _l --no-location --sort-output --omit-header --output var/messages.pot app
+	@$(BIN)/pybabel --quiet update --input-file var/messages.pot --output-dir $(TEXTS) --locale pt_BR --no-fuzzy-matching --ignore-pot-creation-date --width 100
+	@$(BIN)/pybabel --quiet compile --directory $(TEXTS)
+
 .PHONY: bench
 bench: $(VENV)/dev.installed $(LITELLM_VENV)/installed ## Measure, side by side in one run (ARGS="--quick" for a short one)
 	@$(BIN)/python -m bench $(ARGS)
@@ -64,7 +75,7 @@ bench-audit-queries: $(VENV)/dev.installed ## Measure how fast the audit trail a
 	@$(BIN)/python -m bench.audit_queries $(ARGS)
 
 .PHONY: bench-admin
-bench-admin: $(VENV)/dev.installed ## Measure how soon /api/admin answers with two million events and 50,000 people
+bench-admin: $(VENV)/dev.installed ## Measure how soon /api/admin and the pages answer with two million events and 50,000 people
 	@$(BIN)/python -m bench.admin_api $(ARGS)
 
 .PHONY: bench-webhooks

@@ -28,6 +28,7 @@ def create_app(settings: Settings | None = None) -> SolarisFlask:
         SESSION_COOKIE_SECURE=settings.is_production,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_NAME="solaris_session",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     extensions.init_app(app, settings)

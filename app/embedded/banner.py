@@ -44,6 +44,8 @@ def _print_facts(
 ) -> None:
     facts = {
         "url_proxy": f"{url}/v1",
+        "url_pages": f"{url}/admin/",
+        "admin_key": settings.security.admin_api_key or "",
         "url_ready": f"{url}/readyz",
         "url_litellm": settings.litellm.base_url,
         "key": api_key,

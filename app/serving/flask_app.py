@@ -14,14 +14,16 @@ from werkzeug.exceptions import HTTPException
 from app.serving.body import AsyncBody
 from app.utils.background_loop import BackgroundLoop
 
-PAGE_PREFIXES = ("/admin/", "/me")
+PAGE_PREFIXES = ("/admin/", "/me/")
+# A person's own page, which has none behind it.
+PERSONS_PAGE = "/me"
 
 
 class PageSessions(SecureCookieSessionInterface):
     """Sessions for the pages only: a call with a key has none, and need not pay for one."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if request.path.startswith(PAGE_PREFIXES):
+        if request.path == PERSONS_PAGE or request.path.startswith(PAGE_PREFIXES):
             return super().open_session(app, request)
         return self.make_null_session(app)
 
