@@ -111,8 +111,9 @@ def empty(database_url: str) -> None:
                 " api_keys, audit_checkpoints, audit_contents, audit_drops, audit_events,"
                 " audit_names, closed_months, closed_usage, legal_holds, usage_days, usage_months,"
                 " budget_lines, budget_raises, budgets, calls_under_way, holds, kill_switches,"
-                " litellm_events,"
-                " reconciliations, teams, users"
+                " litellm_events, page_sessions, raise_requests,"
+                " reconciliations, sign_in_failures, sign_in_links, teams, trail_verifications,"
+                " users"
                 " RESTART IDENTITY CASCADE"
             )
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from app.extensions import services_of
-from app.routes.access import KEY_POLICY
+from app.routes.access import KEY_POLICY, TRUSTED_KEY_POLICY
 from app.serving.flask_app import SolarisFlask
 
 NOBODY, EXPIRED, REVOKED = "nobody", "expired", "revoked"
@@ -43,5 +43,8 @@ def refusal_of(policy: str, caller: str) -> int | None:
         return 401
     if caller in (NOBODY, EXPIRED, REVOKED):
         return 401
+    if policy == TRUSTED_KEY_POLICY:
+        # None of these may speak for people.
+        return 403
     is_allowed = policy == KEY_POLICY or ROLES[caller] in policy.split(",")
     return None if is_allowed else 403

@@ -44,6 +44,10 @@ def test_every_line_of_the_guide_works(
     services.people.create_person("ana", {})
     # The guide makes the third key and changes the seventh budget.
     numbers = {it.id for it in services.budgets.states()}
+    everybodys = {"scope": "user", "subject": "*", "period": "day", "mode": "enforce"}
+    for metric in ("tokens", "requests"):
+        budget = services.budgets.create(**everybodys, metric=metric, limit=1_000)
+        services.raise_requests.ask("ana", budget.id, amount=5, days=7, reason="fechamento")
     proxy = start_proxy(workers=1)
     environment = passed_on() | {"PROXY": proxy.url, "KEY": ADMIN_KEY}
 

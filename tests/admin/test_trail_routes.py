@@ -143,3 +143,27 @@ def test_verification_names_the_row_that_somebody_changed(
 
     finding = report["finding"]
     assert (report["good"], finding["problem"], finding["seq"]) == (False, "edited", 17)
+
+
+@pytest.mark.parametrize("whose", ["user", "team"])
+@pytest.mark.parametrize("by", ["model", "day", "model,day"])
+def test_usage_of_one_is_their_part_of_everybodys(
+    trail: AuditStore, ask: Ask, whose: str, by: str
+) -> None:
+    everybodys = ask("GET", "/usage", group_by=f"{whose},{by}").get_json()["data"]
+    assert trail
+
+    for name in {row[whose] for row in everybodys}:
+        own = ask("GET", "/usage", group_by=by, **{whose: name}).get_json()["data"]
+
+        wanted = [
+            {field: value for field, value in row.items() if field != whose}
+            for row in everybodys
+            if row[whose] == name
+        ]
+        assert own == wanted
+
+
+def test_usage_of_nobody_that_is_known_is_nothing(trail: AuditStore, ask: Ask) -> None:
+    assert trail
+    assert ask("GET", "/usage", group_by="model", user="nobody").get_json()["data"] == []

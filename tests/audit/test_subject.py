@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from app.ledger.store import LedgerStore
 from app.models import Base
 from app.services.key_store import KeyStore
 from app.services.kill_switch_store import KillSwitchStore
+from app.services.page_session_store import PageSession, PageSessionStore
 from app.services.people_store import PeopleStore, Sighting
+from app.services.raise_request_store import RaiseRequestStore
 from app.services.subject_erasure import SubjectBusyError
 from app.services.subject_service import (
     NotHeldError,
@@ -128,6 +131,7 @@ def people(
         run(engine, "INSERT INTO calls_under_way VALUES (:person, '{}')", person=whose["id"])
         alert(engine, whose["id"])
         give_raise(ledger, whose)
+        visit_pages(engine, ledger, whose)
         switch = {"scope": "user", "subject": whose["id"], "reason": f"de {whose['name']}"}
         KillSwitchStore(engine).throw(
             **switch, expires_at=None, now=datetime.now(UTC), by="cli:dpo-canary"
@@ -139,6 +143,23 @@ def give_raise(ledger: LedgerStore, whose: dict[str, str]) -> None:
     raised = Raise(whose["id"], 5, datetime.now(UTC), later())
     with ledger.asking() as cursor:
         add_raise(cursor, budget.id, raised, reason=f"para {whose['name']}", by="key:ADMIN_API_KEY")
+
+
+def visit_pages(engine: Engine, ledger: LedgerStore, whose: dict[str, str]) -> None:
+    """They are signed in, have another link, and have asked for more."""
+    sessions = PageSessionStore(engine)
+    token_hash = sha256(whose["name"].encode()).digest()
+    sessions.begin(token_hash, PageSession(None, whose["id"]), NOW, later())
+    sessions.add_link(token_hash, whose["id"], "key:librechat", NOW, later())
+    budget = next(it for it in ledger.budgets() if it.subject == whose["id"])
+    RaiseRequestStore(engine).add(
+        budget_id=budget.id,
+        subject=whose["id"],
+        amount=7,
+        days=1,
+        reason=f"de {whose['name']}",
+        now=NOW,
+    )
 
 
 def alert(engine: Engine, person: str) -> None:
@@ -262,6 +283,8 @@ def test_export_has_everything_of_the_person(people: None, subjects: SubjectServ
     assert {it["scope"] for it in found["budget_lines"]} == {"user", "key"}
     assert [(it["subject"], it["amount"]) for it in found["budget_raises"]] == [(ANA["id"], 5)]
     assert [it["lifted_at"] for it in found["kill_switches"]] == [None]
+    assert [(it["amount"], it["state"]) for it in found["raise_requests"]] == [(7, "open")]
+    assert len(found["page_sessions"]) == 1
     assert [it["posted"] for it in found["holds"]] == [[10, ANAS_COST, 1]]
     assert sum(it["cost_micro_usd"] for it in found["usage"]) == 2 * ANAS_COST
     assert sorted(it["event"] for it in found["events"]) == [

@@ -17,8 +17,8 @@ from app.utils.exceptions import ADMINISTRATION, SolarisError
 
 DOCUMENTS = {"en": "docs/clients.md", "pt_BR": "docs/clients.pt-BR.md"}
 SECOND_ENDPOINT = '    # - name: "SOLARIS Claude"'
-# Errors of webhooks, whose senders read no such page.
-ELSEWHERE = {"invalid_signature"}
+# Errors of webhooks and of the pages, whose readers are no clients.
+ELSEWHERE = {"invalid_signature", "sign_in_refused"}
 # Flask's own, which are not of our tree.
 OF_ADDRESSES = {"not_found": 404, "method_not_allowed": 405}
 EXAMPLES = {

@@ -20,6 +20,7 @@ READERS = {
     "flag",
     "timezone",
     "quiet_hours",
+    "rate",
     "networks",
     "traces",
     "url",
