@@ -57,8 +57,10 @@ FULLEST = """
       FROM budgets AS it JOIN budget_lines AS line ON line.budget_id = it.id
       WHERE it.is_active AND it.limit_amount > 0 AND it.period = %(period)s
         AND line.period_start = %(start)s
-        AND (line.posted - line.credited) * 100.0 >= it.limit_amount * %(percent)s
-      ORDER BY (line.posted - line.credited)::float8 / it.limit_amount DESC, it.id, line.subject
+        AND (it.scope = 'global'
+          OR (line.posted - line.credited) * 100.0 >= it.limit_amount * %(percent)s)
+      ORDER BY it.scope <> 'global',
+        (line.posted - line.credited)::float8 / it.limit_amount DESC, it.id, line.subject
       LIMIT %(limit)s
     )
     SELECT scope, subject, metric, period, mode, limit_amount + (
@@ -118,7 +120,8 @@ def read_gauges(
 
 
 def fullest_gauges(cursor: Any, now: datetime, zone: ZoneInfo, limit: int) -> list[BudgetGauge]:
-    """Return the budgets that are used by `LEAST_PERCENT` at least, the fullest first."""
+    """Return the whole company's budgets, as far as anything is used of them, then the others that
+    are used by `LEAST_PERCENT` at least; the fullest first."""
     gauges: list[BudgetGauge] = []
     for period in PERIODS:
         window = window_at(period, now, zone)
@@ -126,5 +129,5 @@ def fullest_gauges(cursor: Any, now: datetime, zone: ZoneInfo, limit: int) -> li
         values |= {"percent": LEAST_PERCENT, "limit": FULLEST_LOOKED_AT}
         cursor.execute(FULLEST, values)
         gauges += [BudgetGauge(window, *row) for row in cursor.fetchall()]
-    gauges.sort(key=lambda it: -it.used / it.limit)
+    gauges.sort(key=lambda it: (it.scope != "global", -it.used / it.limit))
     return gauges[:limit]

@@ -237,8 +237,9 @@ class BudgetService:
             return stopped_by(cursor, budget_id, start, limit)
 
     def fullest(self, limit: int) -> list[tuple[BudgetGauge, str | None]]:
-        """Return the budgets of a day or more that are used by a fifth at least, the fullest first,
-        and the day on which each runs out at its pace, if that is before it renews.
+        """Return the budgets of a day or more: the whole company's, then those that are used by a
+        fifth at least, the fullest first; and the day on which each runs out at its pace, if that
+        is before it renews.
 
         Raises: DatabaseUnavailableError.
         """

@@ -104,7 +104,7 @@ def test_form_that_was_refused_says_where_and_keeps_what_was_written(
     page.get_by_role("button", name="Definir o orçamento").click()
 
     refused = page.get_by_role("alert")
-    assert "limit" in refused.inner_text()
+    assert "“Limite” deve ser um número" in refused.inner_text()
     assert form.get_by_label("Limite").get_attribute("aria-invalid") == "true"
     assert form.get_by_label("Limite").input_value() == "doze"
     assert form.get_by_label("Quem").input_value() == "alguém"

@@ -89,7 +89,7 @@ def test_what_was_spent_is_seen_at_home(begin: Begin, size: dict[str, int]) -> N
 
     expect(hand.page.get_by_role("heading", name="Hoje")).to_be_visible()
     expect(hand.page.get_by_text("Gasto hoje")).to_be_visible()
-    expect(hand.page.get_by_role("heading", name="Os orçamentos mais cheios")).to_be_visible()
+    expect(hand.page.get_by_role("heading", name="Orçamentos e quando acabam")).to_be_visible()
 
 
 @SIZES

@@ -14,6 +14,7 @@ from app.routes.pages.guard import requires_session
 from app.routes.pages.pager import Pager
 from app.routes.pages.shell import admin_pages, back_to, done, render
 from app.schemas.kill_switches import KillSwitchQuery, NewKillSwitchSchema
+from app.utils.exceptions import InvalidFieldError
 
 
 @admin_pages.get("/kill-switch")
@@ -38,6 +39,8 @@ def list_kill_switches() -> str:
 @requires_session(*ADMINS)
 def throw_kill_switch() -> Any:
     """Refuse calls; every worker obeys within 2 seconds"""
+    if not forms.text("sure"):
+        raise InvalidFieldError("required", param="sure")
     said = {
         "scope": forms.text("scope"),
         "subject": forms.text("subject") or "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ from flask_wtf.csrf import CSRFError, CSRFProtect, generate_csrf
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
+from app.config.messages import message_for
 from app.config.problems import LOCALES
 from app.extensions import describe, services_of, settings
 from app.routes.pages import charts, present, words
 from app.utils.exceptions import SolarisError
 from app.version import __version__
+
+logger = logging.getLogger(__name__)
 
 admin_pages = Blueprint("admin_pages", __name__, url_prefix="/admin")
 me_pages = Blueprint("me_pages", __name__, url_prefix="/me")
@@ -64,6 +68,7 @@ HEADERS = {
 # What a refused form is told beside, instead of on a page of its own.
 TOLD_AT_THE_FORM = frozenset({400, 404, 409, 422})
 NEVER_KEPT = frozenset({"csrf_token", "back", "key", "token"})
+MOST_KEPT_FIELDS, MOST_KEPT_LENGTH = 12, 500
 STATIC_MAX_AGE_S = 365 * 86_400
 
 
@@ -157,7 +162,7 @@ def _secure(response: Response) -> Response:
 
 def _solaris_error(error: SolarisError) -> Any:
     g.failure = error
-    message = describe(error, language())
+    message = describe(_by_its_label(error), language())
     if request.method == "POST" and error.status in TOLD_AT_THE_FORM and request.form.get("form"):
         return _told_at_the_form(error, message)
     response = current_app.make_response(error_page(error.status, message))
@@ -166,15 +171,28 @@ def _solaris_error(error: SolarisError) -> Any:
     return response
 
 
+def _by_its_label(error: SolarisError) -> SolarisError:
+    """Call a field what the form calls it."""
+    if error.param in words.FIELDS and "field" in error.values:
+        error.values = {**error.values, "field": f"“{words.FIELDS[error.param]}”"}
+    return error
+
+
 def _told_at_the_form(error: SolarisError, message: str) -> BaseResponse:
     """Go back to the form, with all that was written in it."""
     session[REFUSED] = {
         "form": request.form["form"],
-        "values": {name: it for name, it in request.form.items() if name not in NEVER_KEPT},
+        "values": _kept(),
         "field": error.param,
         "message": message,
     }
     return redirect(_back(), 303)
+
+
+def _kept() -> dict[str, str]:
+    """Return what was written, as far as a cookie has room."""
+    said = [(name, it) for name, it in request.form.items() if name not in NEVER_KEPT]
+    return {name: it[:MOST_KEPT_LENGTH] for name, it in said[:MOST_KEPT_FIELDS]}
 
 
 def _back() -> str:
@@ -196,6 +214,13 @@ def _http_error(error: HTTPException) -> Any:
     return error_page(error.code or 500, _("The page could not be shown."))
 
 
+def _internal_error(error: Exception) -> tuple[str, int]:
+    # The trace goes to the log only, the request id ties the two together.
+    logger.error("unhandled_exception", exc_info=error)
+    message = message_for("internal_error", language(), request_id=g.get("request_id", "-"))
+    return error_page(500, message)
+
+
 def error_page(status: int, message: str) -> tuple[str, int]:
     return render_template("error.html", status=status, message=message), status
 
@@ -207,3 +232,4 @@ for _pages in (admin_pages, me_pages):
     _pages.register_error_handler(SolarisError, _solaris_error)
     _pages.register_error_handler(CSRFError, _csrf_error)
     _pages.register_error_handler(HTTPException, _http_error)
+    _pages.register_error_handler(Exception, _internal_error)

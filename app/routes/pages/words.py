@@ -192,6 +192,37 @@ DISCREPANCY_REASONS = {
 }
 
 
+# What forms call the fields of the API.
+FIELDS = {
+    "limit": _l("Limit"),
+    "subject": _l("Who"),
+    "scope": _l("For"),
+    "metric": _l("Counts"),
+    "period": _l("Each"),
+    "mode": _l("Mode"),
+    "amount": _l("Amount"),
+    "expires_at": _l("Until"),
+    "reason": _l("Reason"),
+    "name": _l("Name"),
+    "email": _l("E-mail"),
+    "team": _l("Team"),
+    "user": _l("Person"),
+    "role": _l("Role"),
+    "models": _l("Models"),
+    "id": _l("Id"),
+    "days": _l("Days"),
+    "day": _l("Day"),
+    "since": _l("Only from this day on"),
+    "status": _l("Status"),
+    "request": _l("Request id"),
+    "model": _l("Model"),
+    "sure": _l("I am sure"),
+    "answer": _l("What the person is told"),
+    "input_tokens": _l("Tokens read"),
+    "output_tokens": _l("Tokens written"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """An alert, as `AlertWords` reads messages."""
