@@ -72,9 +72,10 @@ def site(
     upstream.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's own Chromium, without a screen."""
+    """Debian's own Chromium, without a screen; of one file, since Playwright's loop runs in the
+    thread of the tests, where those of others want one of their own."""
     if CHROMIUM is None:
         pytest.skip("needs chromium: apt-get install chromium")
     with sync_playwright() as playwright:
