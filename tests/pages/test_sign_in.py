@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -295,6 +296,22 @@ def test_link_opens_the_persons_page_once(client: FlaskClient, ask: Ask) -> None
     assert (first.status_code, first.location) == (303, "/me")
     assert "ana" in client.get("/me").text
     assert enter(client, link).status_code == 401
+
+
+@pytest.mark.parametrize("person", ["ana", "setor/ana", "ana/sign-in-link"])
+def test_link_is_made_on_the_persons_page(
+    client: FlaskClient, ask: Ask, app: SolarisFlask, person: str
+) -> None:
+    ask("POST", "/users", json={"id": person})
+    sign_in(client)
+    page = client.get(f"/admin/people/{person}").text
+    (action,) = re.findall(r'action="(/admin/sign-in-links/[^"]+)"', page)
+
+    made = send(client, action, at=f"/admin/people/{person}")
+
+    assert made.status_code == 200
+    (link,) = re.findall(r'id="made">([^<]+)<', made.text)
+    assert enter(app.test_client(), link).location == "/me"
 
 
 def test_link_ends_after_a_quarter_of_an_hour(

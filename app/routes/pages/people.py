@@ -63,7 +63,8 @@ def change_person(user_id: str) -> Any:
     return back_to(".show_person", user_id=user_id)
 
 
-@admin_pages.post("/people/<name:user_id>/sign-in-link")
+# Not below the person's own address: an id may have slashes in it.
+@admin_pages.post("/sign-in-links/<name:user_id>")
 @requires_session(*ADMINS)
 def make_sign_in_link(user_id: str) -> str:
     """Make a link by which the person signs in to their own page, and show it once"""
