@@ -326,48 +326,120 @@ def focused(page: Page) -> str:
     return str(page.evaluate(script)).strip()
 
 
-def test_everything_is_done_by_the_keyboard_alone(browse: Callable[..., Page], site: Site) -> None:
-    page = browse(PHONE)
-    page.goto("/admin/")
-    page.keyboard.type(ADMIN_KEY)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"{site.url}/admin/")
+class Keyboard:
+    """Goes about a phone's width with no pointer."""
 
-    def go(name: str) -> None:
-        page.evaluate("() => document.activeElement.blur()")
-        press_until(page, lambda: focused(page) == "IA SOLARIS")
+    def __init__(self, page: Page, site: Site) -> None:
+        self.page = page
+        page.goto("/admin/")
+        page.keyboard.type(ADMIN_KEY)
         page.keyboard.press("Enter")
-        press_until(page, lambda: focused(page) == name)
-        with page.expect_navigation():
-            page.keyboard.press("Enter")
+        page.wait_for_url(f"{site.url}/admin/")
 
-    go("Chaves")
-    press_until(page, lambda: focused(page) == "key-name")
-    page.keyboard.type("so-teclado")
-    press_until(page, lambda: focused(page) == "Criar a chave")
-    page.keyboard.press("Enter")
+    def menu(self, name: str) -> None:
+        self.page.evaluate("() => document.activeElement.blur()")
+        self.reach("IA SOLARIS")
+        self.page.keyboard.press("Enter")
+        self.reach(name)
+        self.enter()
+
+    def reach(self, what: str) -> None:
+        press_until(self.page, lambda: focused(self.page) == what)
+
+    def reach_in_row(self, text: str) -> None:
+        script = "text => document.activeElement.closest('tr')?.innerText.includes(text) ?? false"
+        press_until(self.page, lambda: bool(self.page.evaluate(script, text)))
+
+    def write(self, field: str, text: str) -> None:
+        self.reach(field)
+        self.page.keyboard.type(text)
+
+    def enter(self) -> None:
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
+
+@pytest.fixture
+def keyboard(browse: Callable[..., Page], site: Site) -> Keyboard:
+    return Keyboard(browse(PHONE), site)
+
+
+def test_key_kill_switch_and_verification_need_no_pointer(keyboard: Keyboard) -> None:
+    page = keyboard.page
+    keyboard.menu("Chaves")
+    keyboard.write("key-name", "so-teclado")
+    keyboard.reach("Criar a chave")
+    keyboard.enter()
     expect(page.locator("#made")).to_be_visible()
 
-    go("Bloqueio")
-    press_until(page, lambda: focused(page) == "throw-scope")
-    page.keyboard.type("Pes")
-    press_until(page, lambda: focused(page) == "throw-subject")
-    page.keyboard.type("ninguem")
-    press_until(page, lambda: focused(page) == "throw-reason")
-    page.keyboard.type("teste de teclado")
+    keyboard.menu("Bloqueio")
+    keyboard.write("throw-scope", "Pes")
+    keyboard.write("throw-subject", "ninguem")
+    keyboard.write("throw-reason", "teste de teclado")
     press_until(page, lambda: page.evaluate("() => document.activeElement.name") == "sure")
     page.keyboard.press("Space")
-    press_until(page, lambda: focused(page) == "Acionar o bloqueio")
-    page.keyboard.press("Enter")
+    keyboard.reach("Acionar o bloqueio")
+    keyboard.enter()
     expect(page.get_by_text("chamadas recusadas")).to_be_visible()
-    press_until(page, lambda: focused(page) == "Desfazer")
-    page.keyboard.press("Enter")
+    keyboard.reach("Desfazer")
+    keyboard.enter()
     expect(page.get_by_text("Nenhum: as chamadas passam.")).to_be_visible()
 
-    go("Verificação")
-    press_until(page, lambda: focused(page) == "Verificar agora")
-    page.keyboard.press("Enter")
+    keyboard.menu("Verificação")
+    keyboard.reach("Verificar agora")
+    keyboard.enter()
     expect(page.get_by_text("Nada foi alterado").first).to_be_visible()
+
+
+def test_budget_and_the_story_of_a_refusal_need_no_pointer(keyboard: Keyboard, site: Site) -> None:
+    page, person = keyboard.page, "so-teclado"
+    keyboard.menu("Orçamentos")
+    keyboard.write("budget-subject", person)
+    keyboard.write("budget-metric", "Ped")
+    keyboard.write("budget-limit", "0")
+    keyboard.reach("Definir o orçamento")
+    keyboard.enter()
+    expect(page.get_by_role("status")).to_contain_text("Orçamento definido")
+
+    keyboard.menu("Chamadas")
+    wait_until(lambda: call(site, person).status_code == 402, 10)
+    expect(page.locator("tr", has_text=person).first).to_be_visible(timeout=10_000)
+    keyboard.reach_in_row(person)
+    keyboard.enter()
+    expect(page.get_by_text("Recusada: nenhum modelo foi pago")).to_be_visible()
+
+
+def test_raise_alert_rotation_and_language_need_no_pointer(keyboard: Keyboard, site: Site) -> None:
+    page, person, name = keyboard.page, "avisado", "gira-so-teclado"
+    place = {"scope": "user", "subject": person, "metric": "requests", "period": "day"}
+    admin(site, "POST", "/budgets", {**place, "limit": 1})
+    admin(site, "POST", "/keys", {"name": name})
+    wait_until(lambda: call(site, person).status_code == 402, 10)
+    wait_until(lambda: person in admin(site, "GET", "/alerts").text, 60)
+
+    keyboard.menu("Hoje")
+    # Elisa's, who asked when the company began.
+    keyboard.reach("Aprovar")
+    keyboard.enter()
+    expect(page.get_by_role("status")).to_contain_text("Aprovado")
+    keyboard.menu("Hoje")
+    keyboard.reach("Reconhecer")
+    keyboard.enter()
+    expect(page.get_by_role("status")).to_contain_text("Reconhecido")
+
+    keyboard.menu("Chaves")
+    keyboard.reach(name)
+    keyboard.enter()
+    keyboard.reach("Trocar")
+    keyboard.enter()
+    expect(page.locator("#made")).to_be_visible()
+
+    page.evaluate("() => document.activeElement.blur()")
+    keyboard.reach("IA SOLARIS")
+    page.keyboard.press("Enter")
+    keyboard.reach("English")
+    keyboard.enter()
+    assert page.locator("html").get_attribute("lang") == "en"
 
 
 def test_list_that_renews_itself_leaves_the_keyboard_where_it_is(
